@@ -1,0 +1,418 @@
+"""Every error that execstore raises, under one root.
+
+Each carries its facts as attributes. Where Bacalhau's store has the same error, the text is Bacalhau's
+(``pkg/compute/store/errors.go``, ``pkg/lib/watcher/errors.go``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointNameBlankError",
+    "CheckpointNotFoundError",
+    "DeserializationError",
+    "EventHandlingError",
+    "EventsCompactedError",
+    "ExecStoreError",
+    "ExecutionAlreadyExistsError",
+    "ExecutionAlreadyTerminalError",
+    "ExecutionEventsNotFoundError",
+    "ExecutionNotFoundError",
+    "ExecutionsNotFoundForJobError",
+    "HandlerExistsError",
+    "ImportConflictError",
+    "InvalidArgumentError",
+    "InvalidExecutionError",
+    "InvalidExecutionRevisionError",
+    "InvalidExecutionStateError",
+    "MissingExtraError",
+    "NilExecutionError",
+    "NoHandlerError",
+    "NotAStoreError",
+    "SerializationError",
+    "SourceDamagedError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreCorruptedError",
+    "StoreFailedError",
+    "StoreFullError",
+    "StoreNotFoundError",
+    "StoreReadOnlyError",
+    "TransactionClosedError",
+    "TransactionOpenError",
+    "UnsupportedFilesystemError",
+    "UnsupportedFormatError",
+    "WatcherAlreadyExistsError",
+    "WatcherNotFoundError",
+]
+
+
+def _rebuild(cls: type[ExecStoreError], args: tuple[Any, ...], facts: dict[str, Any]) -> ExecStoreError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class ExecStoreError(Exception):
+    """The root of all errors of this package; its text is a sentence for a person."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The constructors below take facts, not the message, so the default way of pickling would call them wrongly.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class InvalidArgumentError(ExecStoreError, ValueError):
+    """An argument has a value that the call can't take. ``argument`` names it."""
+
+    def __init__(self, argument: str, reason: str) -> None:
+        super().__init__(f"{argument}: {reason}")
+        self.argument = argument
+        self.reason = reason
+
+
+class MissingExtraError(ExecStoreError, ImportError):
+    """A part of execstore needs a library that isn't installed. ``extra`` names what to install."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs more than the core; install it with: pip install 'execstore[{extra}]'")
+        self.what = what
+        self.extra = extra
+
+
+# --- executions -----------------------------------------------------------------------------------------------------
+
+
+class NilExecutionError(ExecStoreError):
+    """``None`` was given where an execution is needed."""
+
+    def __init__(self) -> None:
+        super().__init__("execution is nil")
+
+
+class InvalidExecutionError(ExecStoreError, ValueError):
+    """A value can't be stored. ``member`` names where it stands (``"Job.Tasks[0].Name"``, ``""`` if it is the whole)."""
+
+    def __init__(self, member: str, reason: str, *, message: str | None = None) -> None:
+        if message is None:
+            message = f"invalid execution: {member}: {reason}" if member else f"invalid execution: {reason}"
+        super().__init__(message)
+        self.member = member
+        self.reason = reason
+
+
+class ExecutionNotFoundError(ExecStoreError, LookupError):
+    """No execution has this ID."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution not found: {execution_id}")
+        self.execution_id = execution_id
+
+
+class ExecutionsNotFoundForJobError(ExecStoreError, LookupError):
+    """No execution belongs to this job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no executions found for job: {job_id}")
+        self.job_id = job_id
+
+
+class ExecutionEventsNotFoundError(ExecStoreError, LookupError):
+    """The execution has no events, or isn't there at all (the reference doesn't tell the two apart)."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"no events found for execution: {execution_id}")
+        self.execution_id = execution_id
+
+
+class ExecutionAlreadyExistsError(ExecStoreError):
+    """An execution with this ID is already stored."""
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution already exists: {execution_id}")
+        self.execution_id = execution_id
+
+
+class InvalidExecutionStateError(ExecStoreError):
+    """The execution is in a state in which this can't be done. States are given by their names."""
+
+    def __init__(self, execution_id: str, actual: str, expected: Sequence[str] = ()) -> None:
+        names = " ".join(str(state) for state in expected)
+        super().__init__(f"execution {execution_id} is in state {actual} but expected one of [{names}]")
+        self.execution_id = execution_id
+        self.actual = actual
+        self.expected = tuple(expected)
+
+
+class InvalidExecutionRevisionError(ExecStoreError):
+    """The execution has another revision than the caller expected: somebody changed it in between."""
+
+    def __init__(self, execution_id: str, actual: int, expected: int) -> None:
+        super().__init__(f"execution {execution_id} has revision {actual} but expected {expected}")
+        self.execution_id = execution_id
+        self.actual = actual
+        self.expected = expected
+
+
+class ExecutionAlreadyTerminalError(ExecStoreError):
+    """The execution has ended; an ended execution is never updated."""
+
+    def __init__(self, execution_id: str, actual: str, new_state: str) -> None:
+        super().__init__(
+            f"execution {execution_id} is in terminal state {actual} and cannot transition to {new_state}"
+        )
+        self.execution_id = execution_id
+        self.actual = actual
+        self.new_state = new_state
+
+
+class CheckpointNameBlankError(ExecStoreError, ValueError):
+    """``Store.checkpoint`` needs a name."""
+
+    def __init__(self) -> None:
+        super().__init__("checkpoint name cannot be blank")
+
+
+class ImportConflictError(ExecStoreError):
+    """What is imported is in the store already, and different. ``conflicts`` lists each by a sentence."""
+
+    def __init__(self, conflicts: Sequence[str]) -> None:
+        first = conflicts[0] if conflicts else "unknown"
+        more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+        super().__init__(f"the store already holds something else: {first}{more}")
+        self.conflicts = tuple(conflicts)
+
+
+class SourceDamagedError(ExecStoreError):
+    """A file that was to be imported can't be read. ``place`` says where in it (``"page 12"``, ``"line 7"``)."""
+
+    def __init__(self, path: str, place: str, reason: str) -> None:
+        super().__init__(f"{path}: {place}: {reason}" if place else f"{path}: {reason}")
+        self.path = path
+        self.place = place
+        self.reason = reason
+
+
+# --- transactions and the life of a store ---------------------------------------------------------------------------
+
+
+class TransactionClosedError(ExecStoreError):
+    """The transaction is over: committed, rolled back, or its store was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("tx closed")
+
+
+class TransactionOpenError(ExecStoreError):
+    """A writing method of the store was called on the thread that holds an open transaction of it."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"{method}: this thread holds an open transaction of the store; "
+            f"call the transaction's own {method}, or commit it or roll it back first"
+        )
+        self.method = method
+
+
+class StoreClosedError(ExecStoreError):
+    """The store (or its event store) was closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the store at {path} is closed")
+        self.path = path
+
+
+class StoreNotFoundError(ExecStoreError, FileNotFoundError):
+    """There is no store at this path, and the caller asked not to create one."""
+
+    def __init__(self, path: str, reason: str = "there is no store") -> None:
+        super().__init__(f"{path}: {reason}; open it once for writing to create one, or check the path")
+        self.path = path
+        self.reason = reason
+
+
+class NotAStoreError(ExecStoreError):
+    """The path is something else: a file, or a folder with other things in it. Nothing there was touched."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} is not a store: {reason}; nothing was changed, choose an empty or a new folder")
+        self.path = path
+        self.reason = reason
+
+
+class StoreBusyError(ExecStoreError, TimeoutError):
+    """The lock wasn't had within ``timeout_seconds``. ``holder_pid`` is who has it, ``None`` if that isn't known."""
+
+    def __init__(self, path: str, timeout_seconds: float, holder_pid: int | None, holder_command: str = "") -> None:
+        if holder_pid is None:
+            holder = "another process"
+        else:
+            holder = f"process {holder_pid}" + (f" ({holder_command})" if holder_command else "")
+        super().__init__(
+            f"{path} is in use: {holder} has held its lock for {timeout_seconds:g} s; "
+            f"wait for it, end its open transaction, or stop it, then try again"
+        )
+        self.path = path
+        self.timeout_seconds = timeout_seconds
+        self.holder_pid = holder_pid
+        self.holder_command = holder_command
+
+
+class StoreCorruptedError(ExecStoreError):
+    """A file of the store isn't what was written. ``path`` is the file, ``reason`` what is wrong with it."""
+
+    def __init__(self, path: str, reason: str, remedy: str = "run 'execstore verify' to see all that is damaged") -> None:
+        super().__init__(f"{path} is damaged: {reason}; {remedy}")
+        self.path = path
+        self.reason = reason
+
+
+class StoreFullError(ExecStoreError):
+    """The disk has no room (or no inodes). The change was refused whole, unless ``committed`` says otherwise."""
+
+    def __init__(self, path: str, reason: str, *, committed: bool = False) -> None:
+        outcome = "the change is committed and will be shown once there is room" if committed else "nothing was changed"
+        super().__init__(f"{path}: {reason}; {outcome}; free some space, the store then goes on by itself")
+        self.path = path
+        self.reason = reason
+        self.committed = committed
+
+
+class StoreReadOnlyError(ExecStoreError):
+    """A change was asked of a store that was opened with ``read_only=True``, or that lies on read-only media."""
+
+    def __init__(self, path: str, reason: str = "it was opened read-only") -> None:
+        super().__init__(f"{path} can't be changed: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class StoreFailedError(ExecStoreError):
+    """The disk refused a flush. Whether the change in question happened is open until the store is opened again."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: the disk refused a flush ({reason}); whether the last change is kept is known only after the "
+            f"store is opened again: close it, check the disk, open it"
+        )
+        self.path = path
+        self.reason = reason
+
+
+class UnsupportedFormatError(ExecStoreError):
+    """The store was written by a newer or an older program. ``found`` and ``supported`` are format versions."""
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        if found > supported:
+            text = f"is newer (format {found}) than this program (format {supported}); install a newer execstore"
+        else:
+            text = f"is older (format {found}) than this program (format {supported}); upgrade it with the execstore it was written by"
+        super().__init__(f"the store at {path} {text}; nothing was changed")
+        self.path = path
+        self.found = found
+        self.supported = supported
+
+
+class UnsupportedFilesystemError(ExecStoreError):
+    """The file system under the store can't keep its promises (no locks across machines, say)."""
+
+    def __init__(self, path: str, filesystem: str, reason: str) -> None:
+        super().__init__(f"{path} lies on {filesystem}: {reason}; put the store on a local disk")
+        self.path = path
+        self.filesystem = filesystem
+        self.reason = reason
+
+
+# --- watchers -------------------------------------------------------------------------------------------------------
+
+
+class WatcherAlreadyExistsError(ExecStoreError):
+    """A watcher of this ID is already managed."""
+
+    def __init__(self, watcher_id: str) -> None:
+        super().__init__(f"watcher already exists: {watcher_id}")
+        self.watcher_id = watcher_id
+
+
+class WatcherNotFoundError(ExecStoreError, LookupError):
+    """No watcher of this ID is managed."""
+
+    def __init__(self, watcher_id: str) -> None:
+        super().__init__(f"watcher not found: {watcher_id}")
+        self.watcher_id = watcher_id
+
+
+class CheckpointError(ExecStoreError):
+    """A watcher's checkpoint couldn't be read or written."""
+
+    def __init__(self, watcher_id: str, reason: str) -> None:
+        super().__init__(f"checkpoint error for watcher {watcher_id}: {reason}")
+        self.watcher_id = watcher_id
+        self.reason = reason
+
+
+class CheckpointNotFoundError(CheckpointError, LookupError):
+    """The watcher has no checkpoint."""
+
+    def __init__(self, watcher_id: str) -> None:
+        super().__init__(watcher_id, "checkpoint not found")
+
+
+class NoHandlerError(ExecStoreError):
+    """A watcher was started before it was given a handler."""
+
+    def __init__(self, watcher_id: str) -> None:
+        super().__init__(f"no handler configured for watcher {watcher_id}")
+        self.watcher_id = watcher_id
+
+
+class HandlerExistsError(ExecStoreError):
+    """A watcher was given a second handler."""
+
+    def __init__(self, watcher_id: str) -> None:
+        super().__init__(f"handler already exists for watcher {watcher_id}")
+        self.watcher_id = watcher_id
+
+
+class EventHandlingError(ExecStoreError):
+    """A watcher's handler raised. The handler's exception is ``__cause__``."""
+
+    def __init__(self, watcher_id: str, seq_num: int, reason: str) -> None:
+        super().__init__(f"error handling event {seq_num} for watcher {watcher_id}: {reason}")
+        self.watcher_id = watcher_id
+        self.seq_num = seq_num
+        self.reason = reason
+
+
+class SerializationError(ExecStoreError):
+    """An event's object can't be written as JSON."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"serialization error: {reason}")
+        self.reason = reason
+
+
+class DeserializationError(ExecStoreError):
+    """An event in the log can't be read back. ``seq_num`` is its number, 0 if unknown."""
+
+    def __init__(self, reason: str, seq_num: int = 0) -> None:
+        super().__init__(f"failed to unmarshal event: deserialization error: {reason}")
+        self.reason = reason
+        self.seq_num = seq_num
+
+
+class EventsCompactedError(ExecStoreError):
+    """The asked-for event was collected. ``oldest`` is the number of the oldest event there still is."""
+
+    def __init__(self, requested: int, oldest: int) -> None:
+        super().__init__(
+            f"event {requested} is no longer in the log, the oldest is {oldest}; go on from there with "
+            f"EventIterator.at_sequence_number({oldest}) or EventIterator.trim_horizon()"
+        )
+        self.requested = requested
+        self.oldest = oldest
