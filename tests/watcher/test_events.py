@@ -1,0 +1,127 @@
+"""The event models: texts, equality, and refusal of wrong values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from execstore.errors import InvalidArgumentError
+from execstore.watcher import (
+    Event,
+    EventFilter,
+    EventIterator,
+    EventIteratorType,
+    GetEventsRequest,
+    GetEventsResponse,
+    Operation,
+    StoreEventRequest,
+)
+
+ITERATORS = [
+    (EventIterator.trim_horizon(), "trim_horizon", "EventIterator.trim_horizon()"),
+    (EventIterator.latest(), "latest", "EventIterator.latest()"),
+    (EventIterator.at_sequence_number(0), "at_sequence_number(0)", "EventIterator.at_sequence_number(0)"),
+    (EventIterator.at_sequence_number(7), "at_sequence_number(7)", "EventIterator.at_sequence_number(7)"),
+    (EventIterator.after_sequence_number(99), "after_sequence_number(99)", "EventIterator.after_sequence_number(99)"),
+]
+
+
+@pytest.mark.parametrize(("iterator", "text", "representation"), ITERATORS)
+def test_iterator_prints_as_the_reference(iterator: EventIterator, text: str, representation: str) -> None:
+    assert str(iterator) == text
+    assert f"{iterator}" == text
+    assert repr(iterator) == representation
+    assert eval(repr(iterator)) == iterator
+
+
+def test_iterators_compare_by_value() -> None:
+    assert EventIterator.after_sequence_number(3) == EventIterator.after_sequence_number(3)
+    assert EventIterator.after_sequence_number(3) != EventIterator.after_sequence_number(4)
+    assert EventIterator.after_sequence_number(3) != EventIterator.at_sequence_number(3)
+    assert EventIterator.trim_horizon() != EventIterator.after_sequence_number(0)
+    assert len({EventIterator.latest(), EventIterator.latest(), EventIterator.trim_horizon()}) == 2
+
+
+@pytest.mark.parametrize("number", [-1, 2**64, True, 1.0, "1", None])
+def test_iterator_refuses_what_is_no_sequence_number(number: object) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^sequence_number: a sequence number is"):
+        EventIterator.at_sequence_number(number)  # type: ignore[arg-type]
+
+
+def test_iterator_takes_the_largest_number_of_the_reference() -> None:
+    assert EventIterator.after_sequence_number(2**64 - 1).sequence_number == 2**64 - 1
+
+
+def test_iterator_refuses_a_number_at_an_end_of_the_log() -> None:
+    with pytest.raises(InvalidArgumentError, match="latest takes none"):
+        EventIterator(EventIteratorType.LATEST, 5)
+
+
+def test_iterator_refuses_an_unknown_kind() -> None:
+    with pytest.raises(InvalidArgumentError, match="'first' is no kind of iterator"):
+        EventIterator("first")  # type: ignore[arg-type]
+
+
+MATCHES = [
+    (EventFilter(), True),
+    (EventFilter(object_types=("A",)), True),
+    (EventFilter(object_types=("B",)), False),
+    (EventFilter(object_types=("B", "A")), True),
+    (EventFilter(operations=(Operation.UPDATE,)), True),
+    (EventFilter(operations=(Operation.CREATE, Operation.DELETE)), False),
+    (EventFilter(object_types=("A",), operations=(Operation.CREATE,)), False),
+    (EventFilter(object_types=("B",), operations=(Operation.UPDATE,)), False),
+    (EventFilter(object_types=("A",), operations=(Operation.UPDATE,)), True),
+]
+
+
+@pytest.mark.parametrize(("event_filter", "expected"), MATCHES)
+def test_filter_of_an_update_of_type_a(event_filter: EventFilter, expected: bool) -> None:
+    assert event_filter.matches("UPDATE", "A") is expected
+
+
+def test_filter_takes_any_iterable_and_operations_by_name() -> None:
+    made = EventFilter(object_types=["A"], operations=iter(["DELETE"]))  # type: ignore[arg-type]
+    assert made == EventFilter(object_types=("A",), operations=(Operation.DELETE,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"object_types": "Upsert"}, r"^object_types: takes several names, so write \('Upsert',\)"),
+        ({"object_types": [1]}, "^object_types: a type's name is a str, not int"),
+        ({"operations": "CREATE"}, "^operations: takes several names"),
+        ({"operations": ["MOVE"]}, "^operations: 'MOVE' is no operation; it is one of CREATE, UPDATE, DELETE"),
+    ],
+)
+def test_filter_refuses_wrong_values(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        EventFilter(**arguments)  # type: ignore[arg-type]
+
+
+def test_store_request_takes_the_operation_by_name() -> None:
+    assert StoreEventRequest("CREATE", "A", {}).operation is Operation.CREATE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("operation", "object_type"), [("create", "A"), ("", "A"), (None, "A"), ("CREATE", 5)])
+def test_store_request_refuses_wrong_values(operation: object, object_type: object) -> None:
+    with pytest.raises(InvalidArgumentError):
+        StoreEventRequest(operation, object_type, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        EventIterator.latest(),
+        EventFilter(),
+        Event(1, Operation.CREATE, "A", None, 0),
+        StoreEventRequest(Operation.CREATE, "A", None),
+        GetEventsRequest(EventIterator.latest()),
+        GetEventsResponse([], EventIterator.latest()),
+    ],
+)
+def test_models_are_frozen(model: object) -> None:
+    name = dataclasses.fields(model)[0].name  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(model, name, None)
