@@ -35,6 +35,7 @@ __all__ = [
     "NoHandlerError",
     "NotAStoreError",
     "SerializationError",
+    "SourceBusyError",
     "SourceDamagedError",
     "StoreBusyError",
     "StoreClosedError",
@@ -186,6 +187,19 @@ class ImportConflictError(ExecStoreError):
         more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
         super().__init__(f"the store already holds something else: {first}{more}")
         self.conflicts = tuple(conflicts)
+
+
+class SourceBusyError(ExecStoreError):
+    """A database that was to be imported is open in another process. ``holder_pid`` is ``None`` if that isn't known."""
+
+    def __init__(self, path: str, holder_pid: int | None) -> None:
+        holder = "another process" if holder_pid is None else f"process {holder_pid}"
+        super().__init__(
+            f"{path} is in use: {holder} has it open for writing, a running node probably; stop it first, or read the "
+            f"file as it is with --force (force=True): what is written meanwhile is then missed or shows as damage"
+        )
+        self.path = path
+        self.holder_pid = holder_pid
 
 
 class SourceDamagedError(ExecStoreError):

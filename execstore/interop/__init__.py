@@ -1,0 +1,1 @@
+"""Data in and out: Bacalhau's own database, JSON lines, SQLite."""
