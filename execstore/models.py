@@ -1,0 +1,608 @@
+"""Executions and what belongs to them, as immutable values that speak the reference's JSON.
+
+``from_dict`` and ``to_dict`` use the names, the order and the omissions of Bacalhau's ``pkg/models``. Members that this
+version doesn't know stand in ``extra``, at every level, and are written back after the known ones.
+
+Models share: ``from_dict`` keeps the very objects that it is given (a job, say) and ``to_dict`` hands them out, neither
+copies or changes them. Whoever stores a model stores its bytes, so nothing that happens to such an object later
+reaches a store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from execstore.codec import inner_member
+from execstore.errors import InvalidExecutionError
+from execstore.members import (
+    read_count,
+    read_extra,
+    read_flag,
+    read_integer,
+    read_object,
+    read_optional_object,
+    read_text,
+    read_texts,
+    require_object,
+)
+from execstore.states import DesiredState, ExecutionState
+from execstore.timestamps import Timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "Event",
+    "Execution",
+    "ExecutionEvent",
+    "ExecutionUpsert",
+    "RunCommandResult",
+    "SpecConfig",
+    "State",
+    "UpdateExecutionCondition",
+    "UpdateExecutionRequest",
+]
+
+
+class _UnsetNamespace(str):
+    """The namespace nobody gave. It reads ``default``, yet as a new value of an update it must not overwrite another,
+    while a ``"default"`` that was asked for must.
+    """
+
+    __slots__ = ()
+
+
+_UNSET_NAMESPACE: Final = _UnsetNamespace("default")
+
+
+@dataclass(frozen=True)
+class State:
+    """A state with its reason.
+
+    :param state_type: an ``ExecutionState`` or a ``DesiredState``.
+    """
+
+    state_type: ExecutionState | DesiredState
+    message: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(("StateType", "Message", "Details"))
+
+    @classmethod
+    def from_dict(
+        cls,
+        data: Mapping[str, Any],
+        *,
+        state_class: type[ExecutionState | DesiredState] = ExecutionState,
+        member: str = "",
+    ) -> Self:
+        """Read ``{"StateType": name or number, "Message": …, "Details": {…}}``.
+
+        :param state_class: what ``StateType`` is of, since the two enumerations use the same numbers.
+        :param member: where ``data`` stands, for errors.
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        return cls(
+            state_class.parse(data.get("StateType", 0), inner_member(member, "StateType")),
+            read_text(data, "Message", member),
+            read_texts(data, "Details", member),
+            extra=read_extra(data, cls.known_members),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
+        """The JSON object; ``numbers`` writes the state by number, as the reference does."""
+        data: dict[str, Any] = {"StateType": self.state_type.number if numbers else self.state_type.value}
+        if self.message:
+            data["Message"] = self.message
+        if self.details:
+            data["Details"] = self.details
+        data.update(self.extra)
+        return data
+
+
+def _undefined() -> State:
+    return State(ExecutionState.UNDEFINED)
+
+
+def _pending() -> State:
+    return State(DesiredState.PENDING)
+
+
+@dataclass(frozen=True, init=False)
+class Event:
+    """Something that happened to an execution.
+
+    :param timestamp: a ``Timestamp``, a ``datetime`` with a time zone, or a text of RFC 3339; the present if ``None``.
+    :raises InvalidExecutionError: if the timestamp is no point in time.
+    """
+
+    topic: str
+    message: str
+    timestamp: Timestamp
+    details: Mapping[str, str]
+    extra: Mapping[str, Any] = field(kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(("Message", "Topic", "Timestamp", "Details"))
+
+    def __init__(
+        self,
+        topic: str,
+        message: str = "",
+        timestamp: Timestamp | datetime | str | None = None,
+        details: Mapping[str, str] | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        # The way a frozen dataclass sets its own fields.
+        put = object.__setattr__
+        put(self, "topic", topic)
+        put(self, "message", message)
+        put(self, "timestamp", _to_timestamp(timestamp))
+        put(self, "details", {} if details is None else details)
+        put(self, "extra", {} if extra is None else extra)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
+        """Read ``{"Message": …, "Topic": …, "Timestamp": …, "Details": {…}}``.
+
+        A time that is missing is Go's zero time, and ``None`` is the event that has nothing but that.
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        data = {} if data is None else require_object(data, member)
+        return cls(*cls._read_fields(data, member), extra=read_extra(data, cls.known_members))
+
+    @staticmethod
+    def _read_fields(data: Mapping[str, Any], member: str) -> tuple[str, str, Timestamp, Mapping[str, str]]:
+        text = read_text(data, "Timestamp", member)
+        return (
+            read_text(data, "Topic", member),
+            read_text(data, "Message", member),
+            Timestamp.parse(text, inner_member(member, "Timestamp")) if "Timestamp" in data else Timestamp.ZERO,
+            read_texts(data, "Details", member),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
+        """The JSON object. ``numbers`` has no meaning here.
+
+        :raises InvalidExecutionError: if the time is outside of the years 0 to 9999.
+        """
+        data = self._known_members()
+        data.update(self.extra)
+        return data
+
+    def _known_members(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "Message": self.message,
+            "Topic": self.topic,
+            "Timestamp": self.timestamp.to_text("Timestamp"),
+        }
+        if self.details:
+            data["Details"] = self.details
+        return data
+
+
+def _to_timestamp(value: Timestamp | datetime | str | None) -> Timestamp:
+    if isinstance(value, Timestamp):
+        return value
+    if value is None:
+        return Timestamp.now()
+    if isinstance(value, datetime):
+        return Timestamp.from_datetime(value, "Timestamp")
+    if isinstance(value, str):
+        return Timestamp.parse(value, "Timestamp")
+    reason = f"must be a Timestamp, a datetime or a text of RFC 3339, not {type(value).__name__}"
+    raise InvalidExecutionError("Timestamp", reason)
+
+
+@dataclass(frozen=True, init=False)
+class ExecutionEvent(Event):
+    """An ``Event`` in the event log, where it must say which execution it is of (the reference's does not)."""
+
+    execution_id: str
+
+    known_members: ClassVar[frozenset[str]] = Event.known_members | {"ExecutionID"}
+
+    def __init__(
+        self,
+        topic: str,
+        message: str = "",
+        timestamp: Timestamp | datetime | str | None = None,
+        details: Mapping[str, str] | None = None,
+        execution_id: str = "",
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(topic, message, timestamp, details, extra=extra)
+        object.__setattr__(self, "execution_id", execution_id)
+
+    @classmethod
+    def of(cls, event: Event, execution_id: str) -> Self:
+        """``event``, as one of the execution ``execution_id``."""
+        return cls(event.topic, event.message, event.timestamp, event.details, execution_id, extra=event.extra)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
+        """As ``Event.from_dict``, with ``ExecutionID``; one that the reference wrote has none, it reads ``""``."""
+        data = {} if data is None else require_object(data, member)
+        execution_id = read_text(data, "ExecutionID", member)
+        return cls(*cls._read_fields(data, member), execution_id, extra=read_extra(data, cls.known_members))
+
+    def _known_members(self) -> dict[str, Any]:
+        return {**super()._known_members(), "ExecutionID": self.execution_id}
+
+
+@dataclass(frozen=True)
+class SpecConfig:
+    """A typed set of free parameters; a published result is one."""
+
+    type: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(("Type", "Params"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read ``{"Type": …, "Params": {…}}``.
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        return cls(
+            read_text(data, "Type", member),
+            read_object(data, "Params", member),
+            extra=read_extra(data, cls.known_members),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
+        """The JSON object. ``numbers`` has no meaning here."""
+        data: dict[str, Any] = {"Type": self.type}
+        if self.params:
+            data["Params"] = self.params
+        data.update(self.extra)
+        return data
+
+
+@dataclass(frozen=True)
+class RunCommandResult:
+    """What came of running an execution's command."""
+
+    stdout: str = ""
+    stdout_truncated: bool = False
+    stderr: str = ""
+    stderr_truncated: bool = False
+    exit_code: int = 0
+    error_msg: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(
+        ("Stdout", "StdoutTruncated", "stderr", "StderrTruncated", "ExitCode", "ErrorMsg")
+    )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read ``{"Stdout": …, "StdoutTruncated": …, "stderr": …, …}`` (the one in small letters is the reference's).
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        return cls(
+            read_text(data, "Stdout", member),
+            read_flag(data, "StdoutTruncated", member),
+            read_text(data, "stderr", member),
+            read_flag(data, "StderrTruncated", member),
+            read_integer(data, "ExitCode", member),
+            read_text(data, "ErrorMsg", member),
+            extra=read_extra(data, cls.known_members),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
+        """The JSON object. ``numbers`` has no meaning here."""
+        return {
+            "Stdout": self.stdout,
+            "StdoutTruncated": self.stdout_truncated,
+            "stderr": self.stderr,
+            "StderrTruncated": self.stderr_truncated,
+            "ExitCode": self.exit_code,
+            "ErrorMsg": self.error_msg,
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One attempt to run a job on a node.
+
+    Every field has a default, its zero value, so one with a few fields can be the new values of an update. The
+    ``namespace`` that isn't given is ``"default"`` in a new execution and no change in an update.
+
+    :param job: the job's own JSON object, kept as it is.
+    :param job_version: not negative, as ``revision``.
+    :param allocated_resources: a JSON object, ``{"Tasks": {task: {…}}}``.
+    :param create_time: in nanoseconds since the epoch, as ``modify_time``.
+    """
+
+    id: str = ""
+    namespace: str = _UNSET_NAMESPACE
+    eval_id: str = ""
+    name: str = ""
+    node_id: str = ""
+    job_id: str = ""
+    job: Mapping[str, Any] | None = None
+    job_version: int = 0
+    allocated_resources: Mapping[str, Any] | None = None
+    desired_state: State = field(default_factory=_pending)
+    compute_state: State = field(default_factory=_undefined)
+    published_result: SpecConfig | None = None
+    run_output: RunCommandResult | None = None
+    previous_execution: str = ""
+    next_execution: str = ""
+    followup_eval_id: str = ""
+    partition_index: int = 0
+    revision: int = 0
+    create_time: int = 0
+    modify_time: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(
+        (
+            "ID",
+            "Namespace",
+            "EvalID",
+            "Name",
+            "NodeID",
+            "JobID",
+            "Job",
+            "JobVersion",
+            "AllocatedResources",
+            "DesiredState",
+            "ComputeState",
+            "PublishedResult",
+            "RunOutput",
+            "PreviousExecution",
+            "NextExecution",
+            "FollowupEvalID",
+            "PartitionIndex",
+            "Revision",
+            "CreateTime",
+            "ModifyTime",
+        )
+    )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read the reference's JSON object of an execution, states by name or by number.
+
+        :param member: where ``data`` stands, for errors.
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        desired_state = data.get("DesiredState")
+        compute_state = data.get("ComputeState")
+        published_result = data.get("PublishedResult")
+        run_output = data.get("RunOutput")
+        return cls(
+            read_text(data, "ID", member),
+            read_text(data, "Namespace", member) if "Namespace" in data else _UNSET_NAMESPACE,
+            read_text(data, "EvalID", member),
+            read_text(data, "Name", member),
+            read_text(data, "NodeID", member),
+            read_text(data, "JobID", member),
+            read_optional_object(data, "Job", member),
+            read_count(data, "JobVersion", member),
+            read_optional_object(data, "AllocatedResources", member),
+            _pending()
+            if desired_state is None
+            else State.from_dict(desired_state, state_class=DesiredState, member=inner_member(member, "DesiredState")),
+            _undefined()
+            if compute_state is None
+            else State.from_dict(compute_state, member=inner_member(member, "ComputeState")),
+            None
+            if published_result is None
+            else SpecConfig.from_dict(published_result, member=inner_member(member, "PublishedResult")),
+            None
+            if run_output is None
+            else RunCommandResult.from_dict(run_output, member=inner_member(member, "RunOutput")),
+            read_text(data, "PreviousExecution", member),
+            read_text(data, "NextExecution", member),
+            read_text(data, "FollowupEvalID", member),
+            read_integer(data, "PartitionIndex", member),
+            read_count(data, "Revision", member),
+            read_integer(data, "CreateTime", member),
+            read_integer(data, "ModifyTime", member),
+            extra=read_extra(data, cls.known_members),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
+        """The JSON object; ``numbers`` writes states by number, as the reference does."""
+        data: dict[str, Any] = {
+            "ID": self.id,
+            "Namespace": self.namespace,
+            "EvalID": self.eval_id,
+            "Name": self.name,
+            "NodeID": self.node_id,
+            "JobID": self.job_id,
+            "Job": self.job,
+            "JobVersion": self.job_version,
+            "AllocatedResources": self.allocated_resources,
+            "DesiredState": self.desired_state.to_dict(numbers=numbers),
+            "ComputeState": self.compute_state.to_dict(numbers=numbers),
+            "PublishedResult": None if self.published_result is None else self.published_result.to_dict(),
+            "RunOutput": None if self.run_output is None else self.run_output.to_dict(),
+            "PreviousExecution": self.previous_execution,
+            "NextExecution": self.next_execution,
+            "FollowupEvalID": self.followup_eval_id,
+        }
+        if self.partition_index:
+            data["PartitionIndex"] = self.partition_index
+        data["Revision"] = self.revision
+        data["CreateTime"] = self.create_time
+        data["ModifyTime"] = self.modify_time
+        data.update(self.extra)
+        return data
+
+    def replace(self, **changes: Any) -> Self:
+        """The same execution with other values in some fields."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def namespace_is_given(self) -> bool:
+        """Whether the namespace was given, rather than left to its default."""
+        return not isinstance(self.namespace, _UnsetNamespace)
+
+
+@dataclass(frozen=True)
+class UpdateExecutionCondition:
+    """What must hold of the stored execution for an update to happen.
+
+    :param expected_states: any if empty.
+    :param expected_revision: any if 0.
+    """
+
+    expected_states: Sequence[ExecutionState] = ()
+    expected_revision: int = 0
+    unexpected_states: Sequence[ExecutionState] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read ``{"ExpectedStates": […], "ExpectedRevision": …, "UnexpectedStates": […]}``.
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        return cls(
+            _read_states(data, "ExpectedStates", member),
+            read_count(data, "ExpectedRevision", member),
+            _read_states(data, "UnexpectedStates", member),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
+        """The JSON object; ``numbers`` writes states by number, as the reference does."""
+        return {
+            "ExpectedStates": [state.number if numbers else state.value for state in self.expected_states],
+            "ExpectedRevision": self.expected_revision,
+            "UnexpectedStates": [state.number if numbers else state.value for state in self.unexpected_states],
+        }
+
+
+@dataclass(frozen=True)
+class UpdateExecutionRequest:
+    """An update of one execution.
+
+    :param new_values: merged into the stored execution; a zero value there changes nothing.
+    :param events: added to the execution's events in the same transaction.
+    :param clear: fields to set back to their zero value first, ``"run_output"`` or ``"compute_state.message"``.
+    """
+
+    execution_id: str
+    new_values: Execution = field(default_factory=Execution)
+    condition: UpdateExecutionCondition = field(default_factory=UpdateExecutionCondition)
+    events: Sequence[Event] = ()
+    clear: Sequence[str] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read ``{"ExecutionID": …, "NewValues": {…}, "Condition": {…}, "Events": […], "Clear": […]}``.
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        clear = _read_list(data, "Clear", member)
+        for index, name in enumerate(clear):
+            if not isinstance(name, str):
+                raise InvalidExecutionError(inner_member(member, f"Clear[{index}]"), "must be a string")
+        return cls(
+            read_text(data, "ExecutionID", member),
+            Execution.from_dict(read_object(data, "NewValues", member), member=inner_member(member, "NewValues")),
+            UpdateExecutionCondition.from_dict(
+                read_object(data, "Condition", member), member=inner_member(member, "Condition")
+            ),
+            _read_events(data, member),
+            tuple(clear),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
+        """The JSON object; ``numbers`` writes states by number, as the reference does."""
+        new_values = self.new_values.to_dict(numbers=numbers)
+        if not self.new_values.namespace_is_given:
+            del new_values["Namespace"]
+        return {
+            "ExecutionID": self.execution_id,
+            "NewValues": new_values,
+            "Condition": self.condition.to_dict(numbers=numbers),
+            "Events": [event.to_dict() for event in self.events],
+            "Clear": list(self.clear),
+        }
+
+
+@dataclass(frozen=True)
+class ExecutionUpsert:
+    """What the event log says of a change: an execution after and before it, and the events that came with it.
+
+    :param current: ``None`` if it was deleted.
+    :param previous: ``None`` if it was created.
+    :param events: ``None``, as the reference writes it, or a tuple, if there were any.
+    """
+
+    current: Execution | None = None
+    previous: Execution | None = None
+    events: Sequence[Event] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    known_members: ClassVar[frozenset[str]] = frozenset(("Current", "Previous", "Events"))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
+        """Read ``{"Current": {…}, "Previous": {…} or null, "Events": […] or null}``.
+
+        :raises InvalidExecutionError: naming the member that is wrong.
+        """
+        require_object(data, member)
+        current = data.get("Current")
+        previous = data.get("Previous")
+        return cls(
+            None if current is None else Execution.from_dict(current, member=inner_member(member, "Current")),
+            None if previous is None else Execution.from_dict(previous, member=inner_member(member, "Previous")),
+            None if data.get("Events") is None else _read_events(data, member),
+            extra=read_extra(data, cls.known_members),
+        )
+
+    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
+        """The JSON object; ``numbers`` writes states by number, as the reference does."""
+        return {
+            "Current": None if self.current is None else self.current.to_dict(numbers=numbers),
+            "Previous": None if self.previous is None else self.previous.to_dict(numbers=numbers),
+            "Events": None if self.events is None else [event.to_dict() for event in self.events],
+            **self.extra,
+        }
+
+
+def _read_list(data: Mapping[str, Any], name: str, member: str) -> Sequence[Any]:
+    value = data.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise InvalidExecutionError(inner_member(member, name), f"must be a list, not {type(value).__name__}")
+    return value
+
+
+def _read_states(data: Mapping[str, Any], name: str, member: str) -> tuple[ExecutionState, ...]:
+    path = inner_member(member, name)
+    return tuple(
+        ExecutionState.parse(value, inner_member(path, index))
+        for index, value in enumerate(_read_list(data, name, member))
+    )
+
+
+def _read_events(data: Mapping[str, Any], member: str) -> tuple[Event, ...]:
+    path = inner_member(member, "Events")
+    return tuple(
+        Event.from_dict(value, member=inner_member(path, index))
+        for index, value in enumerate(_read_list(data, "Events", member))
+    )

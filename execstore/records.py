@@ -1,0 +1,199 @@
+"""The bytes of everything the store writes about executions, and back: pure functions, no files.
+
+An execution's record is a JSON object with a line for each of its members, so that ``cat``, ``grep`` and ``diff`` are
+of use. A raw newline never stands inside of a JSON string, so dropping all newlines (``compact``) leaves the same
+object in one line: that is how a record gets into a line of the event log without being encoded again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from execstore import codec
+from execstore.codec import CodecError, encode_text
+from execstore.errors import InvalidExecutionError
+from execstore.members import read_count, read_text
+from execstore.models import Event, Execution
+from execstore.validation import check_event, check_execution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from execstore.models import RunCommandResult, SpecConfig, State
+
+__all__ = [
+    "compact",
+    "encode_checkpoint",
+    "encode_event",
+    "encode_execution",
+    "encode_log_event",
+    "encode_upsert",
+    "parse_checkpoint",
+    "parse_event",
+    "parse_execution",
+]
+
+
+def encode_execution(execution: Execution) -> bytes:
+    """The record of an execution: ``{``, a line for each member, ``}``, each ended by a newline.
+
+    The execution must have passed ``validation``, or have come out of ``parse_execution``; its free JSON isn't checked
+    again.
+
+    :raises InvalidExecutionError: naming the member, if it can't be written all the same.
+    """
+    try:
+        return _execution_text(execution).encode()
+    except (TypeError, ValueError, AttributeError):
+        # Slow, but they find what is wrong and name the place.
+        check_execution(execution)
+        codec.encode(execution.to_dict())
+        raise
+
+
+def _execution_text(execution: Execution) -> str:
+    partition_index = f'"PartitionIndex":{execution.partition_index:d},\n' if execution.partition_index else ""
+    return (
+        f'{{\n"ID":{encode_text(execution.id)},\n'
+        f'"Namespace":{encode_text(execution.namespace)},\n'
+        f'"EvalID":{encode_text(execution.eval_id)},\n'
+        f'"Name":{encode_text(execution.name)},\n'
+        f'"NodeID":{encode_text(execution.node_id)},\n'
+        f'"JobID":{encode_text(execution.job_id)},\n'
+        f'"Job":{_json_text(execution.job, "Job")},\n'
+        f'"JobVersion":{execution.job_version:d},\n'
+        f'"AllocatedResources":{_json_text(execution.allocated_resources, "AllocatedResources")},\n'
+        f'"DesiredState":{_state_text(execution.desired_state, "DesiredState")},\n'
+        f'"ComputeState":{_state_text(execution.compute_state, "ComputeState")},\n'
+        f'"PublishedResult":{_spec_text(execution.published_result)},\n'
+        f'"RunOutput":{_run_output_text(execution.run_output)},\n'
+        f'"PreviousExecution":{encode_text(execution.previous_execution)},\n'
+        f'"NextExecution":{encode_text(execution.next_execution)},\n'
+        f'"FollowupEvalID":{encode_text(execution.followup_eval_id)},\n'
+        f"{partition_index}"
+        f'"Revision":{execution.revision:d},\n'
+        f'"CreateTime":{execution.create_time:d},\n'
+        f'"ModifyTime":{execution.modify_time:d}'
+        f"{_extra_text(execution.extra, '', separator=_NEXT_LINE)}\n}}\n"
+    )
+
+
+_NEXT_LINE = ",\n"
+
+
+def _json_text(value: Any, member: str) -> str:
+    return "null" if value is None else codec.encode_trusted(value, member=member).decode()
+
+
+def _extra_text(extra: Mapping[str, Any], member: str, separator: str = ",") -> str:
+    if not extra:
+        return ""
+    return "".join(
+        f"{separator}{encode_text(name)}:{_json_text(value, codec.inner_member(member, name))}"
+        for name, value in extra.items()
+    )
+
+
+def _state_text(state: State, member: str) -> str:
+    message = f',"Message":{encode_text(state.message)}' if state.message else ""
+    details = f',"Details":{_json_text(state.details, f"{member}.Details")}' if state.details else ""
+    return f'{{"StateType":"{state.state_type.value}"{message}{details}{_extra_text(state.extra, member)}}}'
+
+
+def _spec_text(spec: SpecConfig | None) -> str:
+    if spec is None:
+        return "null"
+    params = f',"Params":{_json_text(spec.params, "PublishedResult.Params")}' if spec.params else ""
+    return f'{{"Type":{encode_text(spec.type)}{params}{_extra_text(spec.extra, "PublishedResult")}}}'
+
+
+def _run_output_text(output: RunCommandResult | None) -> str:
+    if output is None:
+        return "null"
+    return (
+        f'{{"Stdout":{encode_text(output.stdout)},'
+        f'"StdoutTruncated":{"true" if output.stdout_truncated else "false"},'
+        f'"stderr":{encode_text(output.stderr)},'
+        f'"StderrTruncated":{"true" if output.stderr_truncated else "false"},'
+        f'"ExitCode":{output.exit_code:d},'
+        f'"ErrorMsg":{encode_text(output.error_msg)}{_extra_text(output.extra, "RunOutput")}}}'
+    )
+
+
+def parse_execution(data: bytes) -> Execution:
+    """The execution of a record, in any layout of its JSON, with states by name or by number.
+
+    :raises CodecError: if it is no JSON.
+    :raises InvalidExecutionError: if it is JSON, but no execution.
+    """
+    return Execution.from_dict(codec.decode(data))
+
+
+def compact(record: bytes) -> bytes:
+    """A record's JSON in one line, without a newline at its end."""
+    return record.replace(b"\n", b"")
+
+
+def encode_event(event: Event) -> bytes:
+    """An event in one line, without a newline at its end. An ``ExecutionEvent`` also says which execution it is of.
+
+    :raises InvalidExecutionError: naming the member that can't be written.
+    """
+    check_event(event)
+    return codec.encode_trusted(event.to_dict())
+
+
+def parse_event(data: bytes) -> Event:
+    """The event of a line; one of ``null``, which the reference writes, is the zero event.
+
+    :raises CodecError: if it is no JSON.
+    :raises InvalidExecutionError: if it is JSON, but no event.
+    """
+    return Event.from_dict(codec.decode(data))
+
+
+def encode_log_event(seq_num: int, operation: str, object_type: str, object_json: bytes, timestamp_ns: int) -> bytes:
+    """A line of the event log, without a newline at its end.
+
+    :param object_json: the object, encoded and ``compact``.
+    :param timestamp_ns: since the epoch.
+    """
+    return b'{"seqNum":%d,"operation":%b,"objectType":%b,"object":%b,"timestamp":%d}' % (
+        seq_num,
+        encode_text(operation).encode(),
+        encode_text(object_type).encode(),
+        object_json,
+        timestamp_ns,
+    )
+
+
+def encode_upsert(current: bytes | None, previous: bytes | None, events: Sequence[bytes] | None = None) -> bytes:
+    """The JSON of an ``ExecutionUpsert`` out of its parts, each encoded and ``compact``; no events are ``null``."""
+    return b'{"Current":%b,"Previous":%b,"Events":%b}' % (
+        b"null" if current is None else current,
+        b"null" if previous is None else previous,
+        b"[%b]" % b",".join(events) if events else b"null",
+    )
+
+
+def encode_checkpoint(name: str, sequence_number: int) -> bytes:
+    """The file of a checkpoint: an object with a line for each member.
+
+    :raises InvalidExecutionError: if the name can't be written.
+    """
+    encoded_name = codec.encode(name, member="Name")
+    return b'{\n"Name":%b,\n"SequenceNumber":%d\n}\n' % (encoded_name, sequence_number)
+
+
+def parse_checkpoint(data: bytes) -> tuple[str, int]:
+    """Name and sequence number.
+
+    :raises CodecError: if it is something else.
+    """
+    members = codec.decode(data)
+    if not isinstance(members, dict) or not {"Name", "SequenceNumber"} <= members.keys():
+        raise CodecError("no checkpoint: it must be an object with Name and SequenceNumber")
+    try:
+        return read_text(members, "Name", ""), read_count(members, "SequenceNumber", "")
+    except InvalidExecutionError as error:
+        raise CodecError(f"no checkpoint: {error.member}: {error.reason}") from None
