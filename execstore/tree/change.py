@@ -1,0 +1,106 @@
+"""A change in the making: reads what is committed and staged, with its own writes on top, and collects steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from execstore.tree.paths import encode_name, lines_path, marker_path, marker_target, record_path, segment_path
+from execstore.tree.reader import Reader
+from execstore.tree.segments import LOG_VALUE, LogState
+from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, RemoveFolder, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from execstore.tree.filesystem import FileSystem
+    from execstore.tree.layout import Layout
+
+__all__ = ["Change"]
+
+
+class Change(Reader):
+    """What one transaction does, by collections and keys. Nothing happens until the tree commits it."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        root: str,
+        layers: Sequence[Overlay],
+        values: Mapping[str, Any],
+        layout: Layout,
+        segment_bytes: int,
+    ) -> None:
+        self._own = Overlay()
+        super().__init__(fs, root, (self._own, *layers), dict(values))
+        self._layout = layout
+        self._segment_bytes = segment_bytes
+        self.steps: list[Step] = []
+        self._changed_values = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not self.steps and not self._changed_values
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Set one of the head's values (a JSON value that isn't changed afterwards)."""
+        values = self._values
+        if isinstance(values, dict) and values.get(name) != value:
+            values[name] = value
+            self._changed_values = True
+
+    def put_record(self, collection: str, key: str, data: bytes) -> None:
+        """The document under this key is ``data``."""
+        self._do(Put(record_path(collection, key), data))
+
+    def remove_record(self, collection: str, key: str) -> None:
+        self._do(Remove(record_path(collection, key)))
+
+    def append_lines(self, collection: str, key: str, lines: bytes) -> None:
+        """Add lines (each with its newline) behind those there are."""
+        path = lines_path(collection, key)
+        self._do(Append(path, self._size(path), lines))
+
+    def put_lines(self, collection: str, key: str, lines: bytes) -> None:
+        """Replace all lines under this key."""
+        self._do(Put(lines_path(collection, key), lines))
+
+    def remove_lines(self, collection: str, key: str) -> None:
+        path = lines_path(collection, key)
+        if self._size(path):
+            self._do(Remove(path))
+
+    def mark(self, index: str, group: str, key: str) -> None:
+        """The index has ``key`` under ``group``."""
+        self._do(Mark(marker_path(index, group, key), marker_target(self._layout.alias(index), key)))
+
+    def move_mark(self, index: str, old_group: str, new_group: str, key: str) -> None:
+        """The index has ``key`` under ``new_group`` instead of ``old_group``."""
+        old, new = marker_path(index, old_group, key), marker_path(index, new_group, key)
+        if old != new:
+            self._do(Move(old, new, marker_target(self._layout.alias(index), key)))
+
+    def unmark(self, index: str, group: str, key: str, *, drop_empty: bool) -> None:
+        """The index no longer has ``key`` under ``group``; with ``drop_empty`` an empty group goes too."""
+        self._do(Remove(marker_path(index, group, key)))
+        if drop_empty:
+            self.drop_group(index, group)
+
+    def drop_group(self, index: str, group: str) -> None:
+        """Remove a group's folder if nothing is in it."""
+        self._do(RemoveFolder(f"{index}/{encode_name(group)}"))
+
+    def next_log_number(self) -> int:
+        """The number that the next line of the log gets."""
+        return LogState.of(self._values).latest + 1
+
+    def append_log(self, line: bytes, time_ns: int) -> int:
+        """Add a line (without newline) to the log; returns its number."""
+        state, offset = LogState.of(self._values).after(len(line) + 1, time_ns, self._segment_bytes)
+        self._do(Append(segment_path(self._layout.log, state.segment), offset, line + b"\n"))
+        self.set_value(LOG_VALUE, state.to_value())
+        return state.latest
+
+    def _do(self, step: Step) -> None:
+        self.steps.append(step)
+        self._own.apply((step,))

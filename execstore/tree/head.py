@@ -1,0 +1,146 @@
+"""The head: one small file that says which transaction the tree shows, and what must not cost a walk.
+
+Invariants:
+
+- ``begun`` is written before the first file of a transaction changes, ``published`` after the last one did. Where the
+  two are equal, the tree is exactly that transaction's outcome; a reader that saw the same first line before and
+  after, with the two equal, read one moment.
+- The head is only ever written by the holder of the change lock. It is never flushed but at a clean end: after a power
+  cut it is rebuilt from the newest record of the journal, which holds the same values.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ujson
+
+from execstore.tree.filesystem import write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from execstore.tree.filesystem import FileSystem
+
+__all__ = ["FIRST_LINE_BYTES", "HEAD_PATH", "Head", "HeadFile", "encode_head", "is_settled", "parse_head"]
+
+HEAD_PATH = "head"
+FIRST_LINE_BYTES = 88
+
+_PATTERN = re.compile(rb"begun ([0-9]{20}) published ([0-9]{20}) bytes ([0-9]{8}) crc32 ([0-9a-f]{8})\n")
+_BLOCK = 512  # the file is filled up to a multiple of this, so that a shorter head leaves nothing of a longer one
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head file says.
+
+    ``journal``, ``epoch`` and ``offset`` are the place right behind the record of ``published``: the next record goes
+    there. ``synced_epoch``: the tree durably holds all of that epoch and those before. ``clean``: it holds durably
+    all there is. ``values`` belong to the layers above.
+    """
+
+    begun: int
+    published: int
+    journal: int
+    epoch: int
+    offset: int
+    synced_epoch: int
+    clean: bool
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode_head(head: Head) -> bytes:
+    """The bytes of the head file: a line of fixed length, then JSON a member a line."""
+    members = {
+        "journal": head.journal,
+        "epoch": head.epoch,
+        "offset": head.offset,
+        "synced_epoch": head.synced_epoch,
+        "clean": head.clean,
+        "values": head.values,
+    }
+    text = ujson.dumps(members, ensure_ascii=False, escape_forward_slashes=False)
+    body = text.encode("utf-8", "surrogatepass") + b"\n"
+    prefix = b"begun %020d published %020d bytes %08d" % (head.begun, head.published, len(body))
+    return b"%b crc32 %08x\n%b" % (prefix, zlib.crc32(body, zlib.crc32(prefix)), body)
+
+
+def parse_head(data: bytes) -> Head | None:
+    """The inverse; ``None`` if the bytes are torn, damaged, or were read while they were written."""
+    match = _PATTERN.match(data)
+    if match is None:
+        return None
+    body = data[match.end() : match.end() + int(match[3])]
+    prefix = data[: match.start(4) - len(b" crc32 ")]
+    if len(body) != int(match[3]) or zlib.crc32(body, zlib.crc32(prefix)) != int(match[4], 16):
+        return None
+    try:
+        members = ujson.loads(body)
+        return Head(
+            begun=int(match[1]),
+            published=int(match[2]),
+            journal=members["journal"],
+            epoch=members["epoch"],
+            offset=members["offset"],
+            synced_epoch=members["synced_epoch"],
+            clean=members["clean"],
+            values=members["values"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def is_settled(first_line: bytes) -> bool:
+    """Whether the tree is one transaction's outcome: ``begun`` equals ``published``."""
+    return len(first_line) >= FIRST_LINE_BYTES and first_line[6:26] == first_line[37:57]
+
+
+class HeadFile:
+    """The head file, kept open."""
+
+    def __init__(self, fs: FileSystem, *, write: bool) -> None:
+        self._fs = fs
+        self._descriptor = fs.open(HEAD_PATH, write=write)
+        self._known: tuple[bytes, Head] | None = None
+
+    @staticmethod
+    def make(fs: FileSystem, head: Head) -> None:
+        if fs.kind(HEAD_PATH) is not None:
+            fs.remove(HEAD_PATH)
+        fs.create(HEAD_PATH, encode_head(head))
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._fs.close(self._descriptor)
+            self._descriptor = -1
+
+    __del__ = close  # see RealFileSystem.__del__
+
+    def first_line(self) -> bytes:
+        """What tells one moment of the tree from another; cheap."""
+        return self._fs.pread(self._descriptor, FIRST_LINE_BYTES, 0)
+
+    def read(self) -> Head | None:
+        """The head, ``None`` if it is damaged or just being written."""
+        known = self._known
+        if known is not None and self.first_line() == known[0]:
+            return known[1]
+        data = self._fs.pread(self._descriptor, 65536, 0)
+        head = parse_head(data)
+        if head is not None:
+            self._known = (data[:FIRST_LINE_BYTES], head)
+        return head
+
+    def write(self, head: Head) -> None:
+        data = encode_head(head)
+        data += b"\n" * (-len(data) % _BLOCK)
+        self._known = None
+        write_all(self._fs, self._descriptor, data, 0)
+        self._known = (data[:FIRST_LINE_BYTES], head)
+
+    def flush(self) -> None:
+        self._fs.flush(self._descriptor)

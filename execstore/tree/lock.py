@@ -1,0 +1,135 @@
+"""The store's locks: one holder among all threads of all processes.
+
+A lock is a ``flock(2)`` on a file of its own, taken through filelock on a descriptor that is kept open, with a thread
+lock in front of it: to the kernel all threads of a process are one holder. The files are never removed: a lock on a
+removed file excludes nobody.
+
+While a lock is held, its file says by whom, so that `StoreBusyError` can name the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from execstore.errors import StoreBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from execstore.tree.filesystem import FileSystem
+
+__all__ = ["CHANGE_LOCK_PATH", "FLUSH_LOCK_PATH", "HANDLES_PATH", "Lock", "parse_holder"]
+
+CHANGE_LOCK_PATH = "lock"
+FLUSH_LOCK_PATH = "lock.flush"
+HANDLES_PATH = "lock.handles"
+
+# Waiting starts short since most holders need some 0.1 ms, and grows so that many waiters don't keep a small device awake.
+_SHORTEST_WAIT_SECONDS = 0.00005
+_LONGEST_WAIT_SECONDS = 0.002
+_HOLDER_BYTES = 64
+
+
+def parse_holder(data: bytes) -> int | None:
+    """The process that a lock file names, ``None`` if it names none."""
+    words = data.split()
+    return int(words[1]) if len(words) > 1 and words[0] == b"process" and words[1].isdigit() else None
+
+
+class Lock:
+    """One lock. Not reentrant: its users know whether they hold it."""
+
+    def __init__(self, fs: FileSystem, path: str, store_path: str, timeout_seconds: float, *, write: bool) -> None:
+        self._fs = fs
+        self._store_path = store_path
+        self._timeout_seconds = timeout_seconds
+        self._threads = threading.Lock()
+        self._descriptor = fs.open(path, write=write)
+        self._holder = b"process %d\n" % os.getpid() if write else b""
+        self.owner: int | None = None  # the thread that holds it, so that its own second call is told, not blocked
+
+    def acquire(self) -> None:
+        """Wait for the lock.
+
+        Raises:
+            StoreBusyError: it wasn't had within the timeout.
+        """
+        if not self._threads.acquire(timeout=max(self._timeout_seconds, 0)):
+            raise self.busy()
+        try:
+            if not self._fs.try_lock(self._descriptor):
+                self._wait()
+            if self._holder:
+                self._fs.pwrite(self._descriptor, self._holder, 0)
+        except BaseException:
+            self._threads.release()
+            raise
+        self.owner = threading.get_ident()
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            taken = self._fs.try_lock(self._descriptor)
+        except BaseException:
+            self._threads.release()
+            raise
+        if not taken:
+            self._threads.release()
+            return False
+        self.owner = threading.get_ident()
+        return True
+
+    def release(self) -> None:
+        self.owner = None
+        try:
+            self._fs.unlock(self._descriptor)
+        finally:
+            self._threads.release()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._fs.close(self._descriptor)
+            self._descriptor = -1
+
+    __del__ = close  # see RealFileSystem.__del__
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = _SHORTEST_WAIT_SECONDS
+        while not self._fs.try_lock(self._descriptor):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise self.busy()
+            time.sleep(min(pause, remaining))
+            pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
+
+    def busy(self) -> StoreBusyError:
+        """The error that names who holds the lock."""
+        holder = parse_holder(self._fs.pread(self._descriptor, _HOLDER_BYTES, 0))
+        return StoreBusyError(self._store_path, self._timeout_seconds, holder, _command_of(holder))
+
+
+def _command_of(pid: int | None) -> str:
+    """What the process is running, where the system tells; for the error's text only."""
+    if pid is None:
+        return ""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(200).split(b"\0")
+    except OSError:
+        return ""
+    return b" ".join(words).decode("utf-8", "replace").strip()

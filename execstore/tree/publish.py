@@ -1,0 +1,101 @@
+"""Publishing: what the journal already holds durably is brought into the tree, without any flush.
+
+Every function here may be cut off anywhere and be run again from the start: the steps come from the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from execstore.tree.paths import DOTTED
+from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from execstore.tree.filesystem import FileSystem
+    from execstore.tree.journal import Record
+
+__all__ = ["NEW_NAME", "publish", "put_file"]
+
+# One name suffices: only the holder of the change lock publishes. What a killed process left under it is written anew.
+NEW_NAME = DOTTED + "new"
+
+
+def publish(fs: FileSystem, records: Iterable[Record]) -> None:
+    """Bring the outcome of these records, which follow one another, into the tree; each path is touched once."""
+    overlay = Overlay()
+    for record in records:
+        overlay.apply(record.steps)
+    for step in overlay.final_steps():
+        _perform(fs, step)
+
+
+def put_file(fs: FileSystem, path: str, data: bytes) -> None:
+    """Give ``path`` this content at one stroke: no reader sees a part of it."""
+    folder = path.rpartition("/")[0]
+    new = f"{folder}/{NEW_NAME}" if folder else NEW_NAME
+    while True:
+        try:
+            fs.create(new, data)
+            break
+        except FileExistsError:
+            fs.remove(new)
+        except FileNotFoundError:
+            _make_folders(fs, folder)
+    fs.rename(new, path)
+
+
+def _perform(fs: FileSystem, step: Step) -> None:
+    if isinstance(step, Put):
+        put_file(fs, step.path, step.data)
+    elif isinstance(step, Append):
+        # What may stand behind the bytes is the rest of a write that a power cut tore; the log ends here.
+        fs.overwrite(step.path, step.offset, step.data, truncate=True)
+    elif isinstance(step, Mark):
+        _mark(fs, step.path, step.target)
+    elif isinstance(step, Move):
+        _move(fs, step)
+    elif isinstance(step, Remove):
+        with contextlib.suppress(FileNotFoundError):
+            fs.remove(step.path)
+    else:
+        try:
+            fs.remove_folder(step.path)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+                raise
+
+
+def _mark(fs: FileSystem, path: str, target: str) -> None:
+    try:
+        fs.link(path, target)
+    except FileNotFoundError:
+        _make_folders(fs, path.rpartition("/")[0])
+        _mark(fs, path, target)
+    except FileExistsError:
+        # Replayed, or the ID of an execution that was there before; only a wrong target needs work.
+        if fs.link_target(path) != target:
+            fs.remove(path)
+            fs.link(path, target)
+
+
+def _move(fs: FileSystem, step: Move) -> None:
+    try:
+        fs.rename(step.source, step.path)
+    except FileNotFoundError:  # moved already, never arrived on disk, or the folder isn't there yet
+        if fs.kind(step.source) is None:
+            _mark(fs, step.path, step.target)
+        else:
+            _make_folders(fs, step.path.rpartition("/")[0])
+            fs.rename(step.source, step.path)
+
+
+def _make_folders(fs: FileSystem, path: str) -> None:
+    folder = ""
+    for part in path.split("/"):
+        folder = f"{folder}/{part}" if folder else part
+        with contextlib.suppress(FileExistsError):
+            fs.make_folder(folder)

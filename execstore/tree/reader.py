@@ -1,0 +1,177 @@
+"""Reading the tree: files and folders as they are, with the outcome of some steps laid over them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from execstore.errors import StoreCorruptedError
+from execstore.tree.paths import (
+    DOTTED,
+    decode_name,
+    encode_name,
+    lines_path,
+    record_path,
+    stem,
+)
+from execstore.tree.steps import Overlay, Tail, Target, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from execstore.tree.filesystem import FileSystem
+
+__all__ = ["MAXIMUM_FILE_BYTES", "Name", "Reader"]
+
+# No file of a store is larger, but for the log's segments, which are read in parts. A file of 10 GB is damage.
+MAXIMUM_FILE_BYTES = 1 << 30
+
+_NOT_OURS = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is a folder", errno.ENOTDIR: "its folder is no folder"}
+
+
+class Name(NamedTuple):
+    """A name in a collection. ``key`` is ``None`` where only the content tells it."""
+
+    text: str
+    key: str | None
+
+
+class Reader:
+    """One look at the store's content by collections and keys.
+
+    ``layers`` are laid over the files, the topmost first. ``values`` are the head's.
+    """
+
+    def __init__(
+        self, fs: FileSystem, root: str, layers: Sequence[Overlay] = (), values: Mapping[str, Any] | None = None
+    ) -> None:
+        self._fs = fs
+        self._root = root
+        self._layers = tuple(layers)
+        self._values: Mapping[str, Any] = {} if values is None else values
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """What the layers above keep in the head (JSON values). Not to be changed."""
+        return self._values
+
+    # --- by key ---
+
+    def record(self, collection: str, key: str) -> bytes | None:
+        """The document under this key, ``None`` if there is none.
+
+        Raises:
+            StoreCorruptedError: something else than a file stands there.
+        """
+        return self._read(record_path(collection, key))
+
+    def record_named(self, collection: str, name: str) -> bytes | None:
+        """The document under a name that `names` or `members` gave."""
+        return self._read(f"{collection}/{name}.json")
+
+    def lines(self, collection: str, key: str) -> bytes | None:
+        """The lines under this key, ``None`` if there are none."""
+        return self._read(lines_path(collection, key))
+
+    def lines_bytes(self, collection: str, key: str) -> int:
+        """How many bytes the lines under this key take."""
+        return self._size(lines_path(collection, key))
+
+    def names(self, collection: str, suffix: str = ".json") -> list[Name]:
+        """The names in a collection, unsorted. A file whose name the store can't have given is left out."""
+        found: list[Name] = []
+        for file_name in self._names(collection):
+            text = stem(file_name, suffix)
+            if text is not None:
+                try:
+                    found.append(Name(text, decode_name(text)))
+                except ValueError:
+                    continue
+        return found
+
+    def members(self, index: str, group: str) -> list[str]:
+        """The names of the records that an index has under a group, unsorted."""
+        return [name for name in self._names(f"{index}/{encode_name(group)}") if not name.startswith(DOTTED)]
+
+    def members_named(self, index: str, group_name: str) -> list[str]:
+        """The same by the name that `groups` gave."""
+        return [name for name in self._names(f"{index}/{group_name}") if not name.startswith(DOTTED)]
+
+    def groups(self, index: str) -> list[Name]:
+        """The names of an index's groups, unsorted; a group may be empty."""
+        found: list[Name] = []
+        names = set(self._names(index))
+        for layer in self._layers:
+            names |= layer.folders(index)
+        for name in names:
+            if not name.startswith(DOTTED):
+                try:
+                    found.append(Name(name, decode_name(name)))
+                except ValueError:
+                    continue
+        return found
+
+    def segment_names(self, log: str) -> list[str]:
+        """The file names of a log's segments, unsorted."""
+        return self._names(log)
+
+    def segment(self, path: str, offset: int) -> bytes | None:
+        """A segment's bytes from ``offset`` on, ``None`` if there is no such segment."""
+        for layer in self._layers:
+            if layer.get(path) is not None:
+                data = self._read(path)
+                return None if data is None else data[offset:]
+        try:
+            return self._fs.read(path, MAXIMUM_FILE_BYTES, offset)
+        except OSError as error:
+            raise self._damage(path, error) from error
+
+    # --- by path, through the layers ---
+
+    def _read(self, path: str, depth: int = 0) -> bytes | None:
+        for number in range(depth, len(self._layers)):
+            entry = self._layers[number].get(path)
+            if entry is None:
+                continue
+            if isinstance(entry, Whole):
+                return entry.data
+            if isinstance(entry, Tail):
+                return (self._read(path, number + 1) or b"")[: entry.offset] + entry.data
+            return None
+        try:
+            return self._fs.read(path, MAXIMUM_FILE_BYTES)
+        except OSError as error:
+            raise self._damage(path, error) from error
+
+    def _size(self, path: str) -> int:
+        for layer in self._layers:
+            entry = layer.get(path)
+            if entry is None:
+                continue
+            if isinstance(entry, Whole):
+                return len(entry.data)
+            return entry.offset + len(entry.data) if isinstance(entry, Tail) else 0
+        return self._fs.size(path) or 0
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            names = self._fs.names(folder)
+        except OSError as error:
+            raise self._damage(folder, error) from error
+        if not any(layer.names(folder) for layer in self._layers):
+            return names
+        present = dict.fromkeys(names)
+        for layer in reversed(self._layers):
+            for name, entry in layer.names(folder).items():
+                if isinstance(entry, (Whole, Tail, Target)):
+                    present[name] = None
+                else:
+                    present.pop(name, None)
+        return list(present)
+
+    def _damage(self, path: str, error: OSError) -> Exception:
+        if error.errno in _NOT_OURS or error.errno in {errno.EINVAL, errno.EFBIG}:
+            reason = _NOT_OURS.get(error.errno) or error.strerror or str(error)
+            return StoreCorruptedError(f"{self._root}/{path}", reason)
+        return error

@@ -1,0 +1,216 @@
+"""Opening: making a store, telling a clean one from one that was cut off, and bringing the latter up to date.
+
+The argument why this is enough stands in FORMAT.md under "Crashes".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from execstore.errors import NotAStoreError, StoreCorruptedError, StoreNotFoundError
+from execstore.tree import reserve
+from execstore.tree.format_file import FORMAT_PATH, Format, encode_format, parse_format
+from execstore.tree.head import HEAD_PATH, Head, HeadFile
+from execstore.tree.journal import JOURNAL_PATHS, JournalFiles, Record, encode_record, seed
+from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH
+from execstore.tree.publish import NEW_NAME, publish, put_file
+
+if TYPE_CHECKING:
+    from execstore.tree.filesystem import FileSystem
+    from execstore.tree.layout import Layout
+
+__all__ = [
+    "UNFLUSHED_PATH",
+    "Journaled",
+    "check_place",
+    "engine_names",
+    "head_after",
+    "is_clean",
+    "make_store",
+    "read_format",
+    "read_journal",
+    "recover",
+]
+
+UNFLUSHED_PATH = "unflushed"  # there while a handle with durability="relaxed" may have changes that a power cut tears
+
+_LOG = logging.getLogger("execstore")
+_FIRST_TRANSACTION = 1
+_FORMAT_MAXIMUM = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """What both journal files hold: the records that a recovery replays, and where the newest chain stands."""
+
+    records: tuple[Record, ...]
+    number: int  # of the file with the newest chain
+    chain: tuple[Record, ...]
+
+
+def engine_names(layout: Layout) -> set[str]:
+    """Every name that may stand at the top of a store."""
+    return {
+        *layout.folders(),
+        *layout.aliases(),
+        *JOURNAL_PATHS,
+        CHANGE_LOCK_PATH,
+        FLUSH_LOCK_PATH,
+        HANDLES_PATH,
+        HEAD_PATH,
+        FORMAT_PATH,
+        UNFLUSHED_PATH,
+        NEW_NAME,
+        reserve.RESERVE_FOLDER,
+        "quarantine",
+    }
+
+
+def read_format(fs: FileSystem, root: str) -> Format | None:
+    """The store's FORMAT, ``None`` if there is no such file.
+
+    Raises:
+        UnsupportedFormatError: of another version.
+        StoreCorruptedError: it can't be read.
+    """
+    try:
+        data = fs.read(FORMAT_PATH, _FORMAT_MAXIMUM)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.EISDIR}:
+            raise StoreCorruptedError(f"{root}/{FORMAT_PATH}", error.strerror or str(error)) from error
+        raise
+    return None if data is None else parse_format(data, root)
+
+
+def check_place(fs: FileSystem, root: str, layout: Layout, *, may_create: bool) -> None:
+    """See that a folder without FORMAT may become a store; nothing is changed.
+
+    Raises:
+        NotAStoreError: there are other things in it.
+        StoreCorruptedError: it is a store whose FORMAT is gone.
+        StoreNotFoundError: it may not be made.
+    """
+    names = set(fs.names(""))
+    strangers = sorted(names - engine_names(layout))
+    if strangers:
+        raise NotAStoreError(root, f"it is a folder with other things in it ({strangers[0]})")
+    if any(fs.names(folder) for folder in layout.folders()):
+        raise StoreCorruptedError(root, "FORMAT is missing though there is data")
+    if not may_create:
+        raise StoreNotFoundError(root)
+
+
+def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes: int) -> Format:
+    """Make an empty store in a folder that `check_place` passed, under the change lock.
+
+    FORMAT comes last, after all else is durable: a folder without it is no store yet, and making it starts over.
+    """
+    form = Format(secrets.token_hex(8), journal_bytes, segment_bytes)
+    for folder in layout.folders():
+        with contextlib.suppress(FileExistsError):
+            fs.make_folder(folder)
+    for alias, collection in layout.aliases().items():
+        if fs.link_target(alias) != collection:
+            fs.link(alias, collection)
+    reserve.ensure(fs)
+    # The first record changes nothing. It is there so that there always is a newest record, from which the head can
+    # be rebuilt.
+    first = encode_record(_FIRST_TRANSACTION, 1, (), {}, seed(form.store_id))
+    JournalFiles.make(fs, journal_bytes, first)
+    head = Head(
+        begun=_FIRST_TRANSACTION,
+        published=_FIRST_TRANSACTION,
+        journal=0,
+        epoch=1,
+        offset=len(first),
+        synced_epoch=0,
+        clean=True,
+    )
+    HeadFile.make(fs, head)
+    fs.sync([HEAD_PATH, *(f"{alias}" for alias in layout.aliases()), *(f"{folder}/." for folder in layout.folders())])
+    put_file(fs, FORMAT_PATH, encode_format(form))
+    descriptor = fs.open(FORMAT_PATH, write=True)
+    try:
+        fs.flush(descriptor)
+    finally:
+        fs.close(descriptor)
+    fs.sync_folder("")
+    return form
+
+
+def head_after(record: Record, number: int, values_head: Head | None = None) -> Head:
+    """The head once everything up to this record of journal file ``number`` is published."""
+    return Head(
+        begun=record.transaction,
+        published=record.transaction,
+        journal=number,
+        epoch=record.epoch,
+        offset=record.end,
+        synced_epoch=values_head.synced_epoch if values_head is not None else 0,
+        clean=False,
+        values=record.values,
+    )
+
+
+def is_clean(journal: JournalFiles, head: Head | None) -> bool:
+    """Whether the tree durably holds all there is: the head says so, and no record came after it."""
+    if head is None or not head.clean or head.begun != head.published:
+        return False
+    following = journal.read_at(head.journal, head.offset)
+    if following is not None and following.transaction == head.published + 1 and following.epoch == head.epoch:
+        return False
+    other = journal.read_at(1 - head.journal, 0)
+    return other is None or other.epoch <= head.epoch
+
+
+def read_journal(journal: JournalFiles, root: str) -> Journaled:
+    """Read both files.
+
+    Raises:
+        StoreCorruptedError: there is no valid record in either.
+    """
+    chains = [(journal.chain(number), number) for number in range(len(JOURNAL_PATHS))]
+    chains = sorted((pair for pair in chains if pair[0]), key=lambda pair: pair[0][0].epoch)
+    if not chains:
+        raise StoreCorruptedError(f"{root}/{JOURNAL_PATHS[0]}", "neither journal file holds a valid record")
+    newest, number = chains[-1]
+    records = list(newest)
+    if len(chains) > 1:
+        older = chains[0][0]
+        if older[-1].transaction + 1 == newest[0].transaction and older[-1].epoch + 1 == newest[0].epoch:
+            records = [*older, *newest]
+        else:
+            # Its place is being written over, which is only done once the tree holds all of it durably.
+            _LOG.info("%s: the older journal is partly written over, as it may be", root)
+    return Journaled(tuple(records), number, tuple(newest))
+
+
+def recover(fs: FileSystem, journal: JournalFiles, head_file: HeadFile, root: str) -> Head:
+    """Bring the tree up to date from the journal, whatever state a power cut left it in, and give the new head.
+
+    The caller holds both locks. The head is written as unsettled first and settled by the caller in the end, so that
+    readers wait.
+    """
+    journaled = read_journal(journal, root)
+    before = head_file.read()
+    last = journaled.chain[-1]
+    # Records that no head speaks of may be in memory only (their process died before the flush, or its flush failed).
+    # Once they are shown they must be on disk.
+    known = before.published if before is not None and before.epoch == last.epoch else 0
+    start = 0
+    for record in journaled.chain:
+        if record.transaction > known:
+            journal.rewrite(journaled.number, start, last.end)
+            break
+        start = record.end
+    first = journaled.records[0].transaction
+    after = head_after(last, journaled.number)
+    head_file.write(replace(after, published=min(first, last.transaction) - 1))
+    _LOG.info("%s: bringing the tree up to date, transactions %d to %d", root, first, last.transaction)
+    publish(fs, journaled.records)
+    return after

@@ -1,0 +1,618 @@
+"""The tree: one open handle on a store's folder.
+
+The way of a change, in three short phases so that many threads and processes can share one flush:
+
+1. *stage*, under the change lock: decide against what is committed and staged, and write one record into the journal;
+2. *flush*, under the flush lock: one fdatasync makes every record staged so far durable, whoever wrote it;
+3. *publish*, under both: bring those records into the tree, in order, and say so in the head.
+
+A change is committed once its record is flushed, and its caller returns once it is published. Whoever holds the
+change lock and finds a publication that was cut off finishes it first: its records are durable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from execstore.errors import (
+    ExecStoreError,
+    NotAStoreError,
+    StoreClosedError,
+    StoreCorruptedError,
+    StoreFailedError,
+    StoreFullError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+    UnsupportedFilesystemError,
+)
+from execstore.tree import recovery, reserve
+from execstore.tree.change import Change
+from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.head import Head, HeadFile, is_settled
+from execstore.tree.journal import JournalFiles, Record, encode_record, seed
+from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, Lock
+from execstore.tree.publish import publish, put_file
+from execstore.tree.reader import Reader
+from execstore.tree.segments import LogReader
+from execstore.tree.steps import Overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from execstore.tree.filesystem import FileSystem
+    from execstore.tree.format_file import Format
+    from execstore.tree.layout import Layout
+
+__all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree"]
+
+JOURNAL_BYTES = 4 << 20
+SEGMENT_BYTES = 1 << 20
+
+_LOG = logging.getLogger("execstore")
+_T = TypeVar("_T")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# A publication takes well below a millisecond; a reader that meets one in progress this often in a row takes the lock.
+_READ_ATTEMPTS = 20
+_READ_PAUSE_SECONDS = 0.0002
+_STUCK_SECONDS = 0.05
+
+
+class Tree:
+    """An open store's folder. Safe for many threads; any number of processes may have one on the same folder."""
+
+    def __init__(
+        self,
+        path: str,
+        layout: Layout,
+        *,
+        read_only: bool = False,
+        flush_commits: bool = True,
+        lock_timeout_seconds: float = 30.0,
+        may_create: bool = True,
+        journal_bytes: int = JOURNAL_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
+        file_system: Callable[[str], FileSystem] = RealFileSystem,
+        mend: Callable[[Change], None] | None = None,
+    ) -> None:
+        """Open the store at ``path``, making it if there is none and ``may_create``.
+
+        ``flush_commits=False``: a change survives the death of the process, but not always a power cut; after one,
+        ``mend`` is called with a change in which it may mend what it finds torn.
+
+        Raises:
+            StoreNotFoundError, NotAStoreError, UnsupportedFormatError, StoreCorruptedError, StoreBusyError,
+            StoreFullError, StoreReadOnlyError, UnsupportedFilesystemError: each says what to do.
+        """
+        self.path = path
+        self.layout = layout
+        self.read_only = read_only
+        self.process_id = os.getpid()
+        self._flush_commits = flush_commits
+        self._timeout_seconds = lock_timeout_seconds
+        self._mend = mend
+        self._failure: str | None = None
+        self._closed = False
+        self._published_here = 0
+        self._pending: list[Record] = []
+        self._own_pending: set[int] = set()
+        self._staged_layer = Overlay()
+        self._cut_off: tuple[bytes, Overlay, Head] | None = None
+        self._reserve_whole = True
+        self._marked_unflushed = False
+        self._changed = threading.Condition()
+        self._make_place(path, may_create=may_create and not read_only)
+        try:
+            self._fs = file_system(path)
+            form = self._prepare(journal_bytes, segment_bytes, may_create=may_create)
+            self._open_files(form)
+            self.log = LogReader(layout.log, path)
+            if not read_only:
+                self._enter()
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise self._translate(error) from error
+
+    # --- opening and closing ---
+
+    @staticmethod
+    def _make_place(path: str, *, may_create: bool) -> None:
+        try:
+            if os.path.isdir(path):
+                return
+            if os.path.lexists(path):
+                raise NotAStoreError(path, "it is not a folder")
+            if not may_create:
+                raise StoreNotFoundError(path)
+            os.makedirs(path, mode=0o700, exist_ok=True)
+            parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise NotAStoreError(path, "something on the way to it is not a folder") from error
+        except PermissionError as error:
+            raise StoreReadOnlyError(path, "you may not make a folder there") from error
+
+    def _prepare(self, journal_bytes: int, segment_bytes: int, *, may_create: bool) -> Format:
+        remote = self._fs.remote_kind()
+        if remote is not None:
+            raise UnsupportedFilesystemError(self.path, remote, "locks there don't keep two machines apart")
+        form = recovery.read_format(self._fs, self.path)
+        if form is not None:
+            return form
+        recovery.check_place(self._fs, self.path, self.layout, may_create=may_create and not self.read_only)
+        for name in (CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH):
+            self._fs.close(self._fs.open(name, write=True, create=True))
+        lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=True)
+        with lock.held():
+            # Another process may have made it meanwhile.
+            form = recovery.read_format(self._fs, self.path)
+            if form is None:
+                form = recovery.make_store(self._fs, self.layout, journal_bytes, segment_bytes)
+        lock.close()
+        return form
+
+    def _open_files(self, form: Format) -> None:
+        write = not self.read_only
+        self._journal_bytes = form.journal_bytes
+        self._segment_bytes = form.segment_bytes
+        self._seed = seed(form.store_id)
+        try:
+            self._change_lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=write)
+            self._flush_lock = Lock(self._fs, FLUSH_LOCK_PATH, self.path, self._timeout_seconds, write=write)
+            self._handles = self._fs.open(HANDLES_PATH, write=write)
+            self._journal = JournalFiles(self._fs, self._seed, write=write)
+            self._head = HeadFile(self._fs, write=write)
+        except FileNotFoundError as error:
+            raise StoreCorruptedError(f"{self.path}/{error.filename}", "the file is missing") from error
+
+    def _enter(self) -> None:
+        """Join the handles of this store; the first one brings it up to date."""
+        with self._flush_lock.held(), self._change_lock.held():
+            alone = self._fs.try_lock(self._handles)
+            head = self._head.read()
+            if head is None or (alone and not recovery.is_clean(self._journal, head)):
+                self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
+            elif not alone:
+                self._adopt(head)
+            # Going from the exclusive to the shared lock may let go of it in between, but whoever asks whether it is
+            # alone needs the change lock, which is held here.
+            if not self._fs.try_lock_shared(self._handles):
+                raise self._change_lock.busy()
+
+    def _settle(self, head: Head, *, torn: bool) -> None:
+        """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
+        self._pending.clear()
+        self._staged_layer = Overlay()
+        if torn and self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
+            _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
+            change = Change(self._fs, self.path, (), head.values, self.layout, self._segment_bytes)
+            if self._mend is not None:
+                self._mend(change)
+            if not change.is_empty:
+                record = self._write_record(change, head.published + 1, head.journal, head.epoch, head.offset)
+                self._journal.flush(head.journal)
+                publish(self._fs, [record])
+                head = recovery.head_after(record, head.journal, head)
+            self._fs.sync(())
+            self._fs.remove(recovery.UNFLUSHED_PATH)
+        self._head.write(head)
+
+    def _adopt(self, head: Head) -> None:
+        """Make sure that what others staged and this handle may come to publish really is on disk."""
+        records = self._staged_after(head)
+        if records:
+            self._journal.rewrite(head.journal, head.offset, records[-1].end)
+            self._publish(records)
+
+    def close(self) -> None:
+        """Close the handle; the last one leaves the store clean, so that the next opening has nothing to do."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.read_only and os.getpid() == self.process_id:
+            try:
+                if self._failure is None:
+                    self._leave()
+            finally:
+                self._fs.unlock(self._handles)
+        self._fs.close(self._handles)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _leave(self) -> None:
+        try:
+            with self._flush_lock.held(), self._change_lock.held():
+                head = self._head.read()
+                if head is None or head.begun != head.published or head.clean or self._staged_after(head):
+                    return  # another handle is at work, or the next opening has to mend something first
+                if self._fs.try_lock(self._handles):
+                    self._fs.sync(self._journaled_paths())
+                    if self._marked_unflushed or self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
+                        self._fs.remove(recovery.UNFLUSHED_PATH)
+                        self._fs.sync_folder("")
+                    self._head.write(replace(head, clean=True, synced_epoch=head.epoch))
+                    self._head.flush()
+        except (OSError, ExecStoreError) as error:
+            # Nothing is lost: the journal holds it all, and the next opening replays it.
+            _LOG.warning("%s: could not be closed cleanly (%s); the next opening brings it up to date", self.path, error)
+
+    def abandon(self) -> None:
+        """Let go of everything without a word to the disk: for a child that inherited this handle by a fork.
+
+        Closing a descriptor doesn't release a lock that the parent has through its own; unlocking would.
+        """
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._fs.close(self._handles)
+        for part in (self._change_lock, self._flush_lock, self._journal, self._head):
+            with contextlib.suppress(OSError):
+                part.close()
+        if isinstance(self._fs, RealFileSystem):
+            self._fs.dispose()
+
+    # --- reading ---
+
+    def read(self, look: Callable[[Reader], _T]) -> _T:
+        """Call ``look`` with a reader of one moment, the outcome of one transaction, and give what it returns.
+
+        No lock is taken; ``look`` may be called several times, and what it raises on a moving tree is forgotten.
+        """
+        self._check_open()
+        try:
+            return self._read(look)
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise self._translate(error) from error
+
+    def _read(self, look: Callable[[Reader], _T]) -> _T:
+        if self.read_only:
+            return self._read_only(look)
+        for attempt in range(_READ_ATTEMPTS):
+            line = self._head.first_line()
+            if is_settled(line):
+                head = self._head.read()
+                if head is not None:
+                    try:
+                        result = look(Reader(self._fs, self.path, (), head.values))
+                    except Exception:
+                        if self._head.first_line() == line:
+                            raise
+                    else:
+                        if self._head.first_line() == line:
+                            return result
+            if attempt:
+                time.sleep(_READ_PAUSE_SECONDS)
+        with self._change_lock.held():
+            head = self._settled_head()
+            return look(Reader(self._fs, self.path, (), head.values))
+
+    def _read_only(self, look: Callable[[Reader], _T]) -> _T:
+        """The same without the right to change anything: what is journaled but not in the tree is laid over it."""
+        started = time.monotonic()
+        while True:
+            line = self._head.first_line()
+            layers, head = self._view(line)
+            if head is not None and (is_settled(line) or layers or time.monotonic() - started > _STUCK_SECONDS):
+                if not layers and not is_settled(line):
+                    # Its publisher died or was stopped. What it was publishing is durable, and shown from the journal.
+                    records = self._records_after(head, head.begun)
+                    if records and records[-1].transaction == head.begun:
+                        layer = Overlay()
+                        for record in records:
+                            layer.apply(record.steps)
+                        layers, head = (layer,), replace(head, values=records[-1].values)
+                try:
+                    result = look(Reader(self._fs, self.path, layers, head.values))
+                except Exception:
+                    if self._head.first_line() == line:
+                        raise
+                else:
+                    if self._head.first_line() == line:
+                        return result
+            if time.monotonic() - started > self._timeout_seconds:
+                raise self._change_lock.busy()
+            time.sleep(_READ_PAUSE_SECONDS)
+
+    def _view(self, line: bytes) -> tuple[tuple[Overlay, ...], Head | None]:
+        """The layers that a store needs which was cut off and not brought up to date since; none for a live one."""
+        known = self._cut_off
+        if known is not None and known[0] == line:
+            return ((known[1],) if known[1] else (), known[2])
+        head = self._head.read()
+        # A writer's handle shows by its shared lock. The question is only asked under the change lock, so that an
+        # opening writer never takes this reader for another handle; if that lock is held, there is a live writer.
+        if self._change_lock.try_acquire():
+            try:
+                alone = self._fs.try_lock(self._handles)
+                if alone:
+                    self._fs.unlock(self._handles)
+                if alone and not recovery.is_clean(self._journal, head):
+                    journaled = recovery.read_journal(self._journal, self.path)
+                    layer = Overlay()
+                    for record in journaled.records:
+                        layer.apply(record.steps)
+                    head = recovery.head_after(journaled.chain[-1], journaled.number)
+                    self._cut_off = (self._head.first_line(), layer, head)
+                    return (layer,), head
+                if alone and head is not None:
+                    self._cut_off = (line, Overlay(), head)
+            finally:
+                self._change_lock.release()
+        return (), head
+
+    def wait_for_change(self, published: int, timeout_seconds: float) -> bool:
+        """Wait until a transaction after ``published`` is shown by this handle's process; ``False`` if time ran out."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._closed or self._published_here > published, timeout=timeout_seconds
+            )
+
+    def wake(self) -> None:
+        """Let every waiting thread look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- changing ---
+
+    def begin(self) -> Change:
+        """Take the change lock and give an empty change. It must end in `commit` or `rollback`.
+
+        Raises:
+            StoreBusyError: the lock wasn't had in time.
+            StoreFullError: the disk is full, and nothing can be promised until there is room.
+            StoreFailedError, StoreClosedError, StoreReadOnlyError
+        """
+        self._check_open()
+        if self.read_only:
+            raise StoreReadOnlyError(self.path)
+        self._check_failure()
+        self._change_lock.acquire()
+        try:
+            self._check_open()
+            head = self._settled_head()
+            if not self._reserve_whole:
+                self._refill_reserve()
+            self._staged_after(head)
+            values = self._pending[-1].values if self._pending else head.values
+            layers = (self._staged_layer,) if self._pending else ()
+            return Change(self._fs, self.path, layers, values, self.layout, self._segment_bytes)
+        except OSError as error:
+            self._change_lock.release()
+            if isinstance(error, ExecStoreError):
+                raise
+            raise self._translate(error) from error
+        except BaseException:
+            self._change_lock.release()
+            raise
+
+    def rollback(self, change: Change) -> None:
+        """Forget the change and let go of the lock."""
+        change.steps.clear()
+        self._change_lock.release()
+
+    def commit(self, change: Change) -> None:
+        """Make the change durable and show it. On return both are done.
+
+        Raises:
+            StoreFullError: there is no room; nothing was changed (or, if ``committed``, it is shown once there is).
+            StoreFailedError: the disk refused a flush; the outcome is open.
+            StoreBusyError: another process held the flush lock for too long; the outcome is open.
+        """
+        if change.is_empty:
+            self._change_lock.release()
+            return
+        try:
+            transaction = self._stage(change)
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise self._translate(error) from error
+        finally:
+            self._change_lock.release()
+        try:
+            self._finish(transaction)
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise self._translate(error) from error
+
+    def _stage(self, change: Change) -> int:
+        """Phase 1: the record is in the journal file, and decisions from now on reckon with it."""
+        head = self._head_now()
+        if self._pending:
+            last = self._pending[-1]
+            transaction, offset = last.transaction + 1, last.end
+        else:
+            transaction, offset = head.published + 1, head.offset
+        if not self._flush_commits and not self._marked_unflushed:
+            self._mark_unflushed()
+        record = self._write_record(change, transaction, head.journal, head.epoch, offset)
+        self._pending.append(record)
+        self._own_pending.add(transaction)
+        self._staged_layer.apply(record.steps)
+        return transaction
+
+    def _write_record(self, change: Change, transaction: int, number: int, epoch: int, offset: int) -> Record:
+        steps = tuple(change.steps)
+        data = encode_record(transaction, epoch, steps, change.values, self._seed)
+        if not reserve.fits(self._fs, len(data), len(steps)):
+            raise StoreFullError(self.path, "the disk has no room (or no inodes) for this change")
+        self._journal.append(number, offset, data)
+        return Record(transaction, epoch, steps, change.values, offset + len(data))
+
+    def _finish(self, transaction: int) -> None:
+        """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
+        with self._flush_lock.held():
+            head = self._head.read()
+            if head is not None and head.begun == head.published and head.published >= transaction:
+                return
+            self._check_failure()
+            if head is None or head.begun != head.published:
+                with self._change_lock.held():
+                    head = self._settled_head()
+            records = self._records_after(head)
+            if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
+                try:
+                    self._journal.flush(head.journal)
+                except OSError as error:
+                    raise self._fail(error) from error
+            with self._change_lock.held():
+                head = self._settled_head()
+                self._publish([record for record in records if record.transaction > head.published])
+                head = self._head_now()
+                if head.offset >= self._journal_bytes * 3 // 4:
+                    self._rotate(head)
+
+    def _publish(self, records: list[Record]) -> None:
+        """Phase 3. Holds the change lock; the records are durable and follow the published ones."""
+        if not records:
+            return
+        head = self._head_now()
+        last = records[-1]
+        self._head.write(replace(head, begun=last.transaction, clean=False))
+        try:
+            publish(self._fs, records)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._reserve_whole = False
+            reserve.release(self._fs)
+            try:
+                publish(self._fs, records)
+            except OSError as again:
+                if again.errno not in _FULL:
+                    raise
+                raise StoreFullError(self.path, "the disk is full", committed=True) from again
+        self._head.write(recovery.head_after(last, head.journal, head))
+        self._forget_pending(last.transaction)
+        with self._changed:
+            self._published_here = last.transaction
+            self._changed.notify_all()
+
+    def _rotate(self, head: Head) -> None:
+        """Go on in the other journal file. Holds both locks."""
+        staged = self._staged_after(head)
+        if staged:
+            try:
+                self._journal.flush(head.journal)
+            except OSError as error:
+                raise self._fail(error) from error
+            self._publish(staged)
+            head = self._head_now()
+        try:
+            self._fs.sync(self._journaled_paths())
+        except OSError as error:
+            raise self._fail(error) from error
+        other = 1 - head.journal
+        self._journal.shorten(other, self._journal_bytes)
+        self._head.write(
+            replace(head, journal=other, epoch=head.epoch + 1, offset=0, synced_epoch=head.epoch, clean=False)
+        )
+
+    # --- the journal's newest part ---
+
+    def _records_after(self, head: Head, until: int | None = None) -> list[Record]:
+        """The staged records behind the published ones, as far as they are whole by now."""
+        records = [record for record in self._pending if record.transaction > head.published]
+        offset = records[-1].end if records else head.offset
+        transaction = records[-1].transaction if records else head.published
+        while until is None or transaction < until:
+            record = self._journal.read_at(head.journal, offset)
+            if record is None or (record.transaction, record.epoch) != (transaction + 1, head.epoch):
+                break
+            records.append(record)
+            offset, transaction = record.end, record.transaction
+        return records
+
+    def _staged_after(self, head: Head) -> list[Record]:
+        """The same under the change lock, where nobody else is writing; remembered for decisions."""
+        self._forget_pending(head.published)
+        known = len(self._pending)
+        self._pending = self._records_after(head)
+        for record in self._pending[known:]:
+            self._staged_layer.apply(record.steps)
+        return self._pending
+
+    def _forget_pending(self, published: int) -> None:
+        if self._pending and self._pending[0].transaction <= published:
+            self._pending = [record for record in self._pending if record.transaction > published]
+            self._own_pending = {number for number in self._own_pending if number > published}
+            self._staged_layer = Overlay()
+            for record in self._pending:
+                self._staged_layer.apply(record.steps)
+
+    def _head_now(self) -> Head:
+        head = self._head.read()
+        if head is None:
+            raise StoreCorruptedError(f"{self.path}/head", "it can't be read")
+        return head
+
+    def _settled_head(self) -> Head:
+        """The head under the change lock; a publication that was cut off is finished first."""
+        head = self._head.read()
+        if head is None:
+            self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
+            return self._head_now()
+        if head.begun != head.published:
+            self._publish(self._records_after(head, head.begun))
+            return self._head_now()
+        return head
+
+    def _journaled_paths(self) -> set[str]:
+        """Every path that changed since it was last known to be durable."""
+        overlay = Overlay()
+        for number in (0, 1):
+            for record in self._journal.chain(number):
+                overlay.apply(record.steps)
+        return set(overlay.paths())
+
+    # --- what can go wrong ---
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(self.path)
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise StoreFailedError(self.path, self._failure)
+
+    def _fail(self, error: OSError) -> StoreFailedError:
+        """A flush failed. It is never tried again: the kernel may hold the pages for clean now."""
+        self._failure = error.strerror or str(error)
+        return StoreFailedError(self.path, self._failure)
+
+    def _mark_unflushed(self) -> None:
+        put_file(
+            self._fs,
+            recovery.UNFLUSHED_PATH,
+            b"There are changes of durability 'relaxed'. After a power cut, the next opening checks the store.\n",
+        )
+        self._fs.sync((recovery.UNFLUSHED_PATH,))
+        self._marked_unflushed = True
+
+    def _refill_reserve(self) -> None:
+        try:
+            reserve.ensure(self._fs)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise StoreFullError(self.path, "the disk is full") from error
+        self._reserve_whole = True
+
+    def _translate(self, error: OSError) -> ExecStoreError:
+        if error.errno in _FULL:
+            return StoreFullError(self.path, error.strerror or "the disk is full")
+        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            return StoreReadOnlyError(self.path, f"{error.filename or 'the disk'}: {error.strerror}")
+        return StoreFailedError(self.path, f"{error.filename or 'the disk'}: {error.strerror or error}")
