@@ -50,6 +50,7 @@ __all__ = [
     "UnsupportedFormatError",
     "WatcherAlreadyExistsError",
     "WatcherNotFoundError",
+    "WatcherStateError",
 ]
 
 
@@ -359,6 +360,16 @@ class WatcherNotFoundError(ExecStoreError, LookupError):
     def __init__(self, watcher_id: str) -> None:
         super().__init__(f"watcher not found: {watcher_id}")
         self.watcher_id = watcher_id
+
+
+class WatcherStateError(ExecStoreError, RuntimeError):
+    """The watcher can't do this in the state it is in (``"running"``, ``"stopping"``)."""
+
+    def __init__(self, watcher_id: str, action: str, state: str) -> None:
+        super().__init__(f"cannot {action} watcher {watcher_id} in state {state}; stop it first, or wait until it has")
+        self.watcher_id = watcher_id
+        self.action = action
+        self.state = state
 
 
 class CheckpointError(ExecStoreError):
