@@ -146,6 +146,11 @@ class EventFilter:
         object.__setattr__(self, "object_types", object_types)
         object.__setattr__(self, "operations", tuple(_operation("operations", each) for each in operations))
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether every event passes."""
+        return not self.object_types and not self.operations
+
     def matches(self, operation: str, object_type: str) -> bool:
         """Whether an event of this operation and type passes."""
         if self.object_types and object_type not in self.object_types:
@@ -187,13 +192,22 @@ class StoreEventRequest:
 class GetEventsRequest:
     """What to read. ``limit`` counts the events that pass ``filter``: 0 is no limit, a negative one asks for none.
 
-    ``watcher_id`` says in log messages on whose behalf; it changes nothing.
+    ``watcher_id`` says on whose behalf; it changes nothing. Raises ``InvalidArgumentError`` for a wrong type.
     """
 
     event_iterator: EventIterator
     limit: int = 0
     filter: EventFilter = field(default_factory=EventFilter)
     watcher_id: str = ""
+
+    def __post_init__(self) -> None:
+        for argument, value, kind in (
+            ("event_iterator", self.event_iterator, EventIterator),
+            ("limit", self.limit, int),
+            ("filter", self.filter, EventFilter),
+        ):
+            if not isinstance(value, kind):
+                raise InvalidArgumentError(argument, f"is of type {kind.__name__}, not {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

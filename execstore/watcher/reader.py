@@ -1,0 +1,106 @@
+"""Reads the log once for all who follow it: the entries read last are kept, undecoded until somebody takes them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from execstore.errors import DeserializationError, EventsCompactedError
+from execstore.watcher.events import Event
+from execstore.watcher.lines import LineHead, parse_body, parse_head
+
+if TYPE_CHECKING:
+    from execstore.watcher.event_log import EventLog
+    from execstore.watcher.serializer import JSONSerializer
+
+__all__ = ["LogEntry", "LogReader"]
+
+_KEPT_ENTRIES: Final = 1000
+_KEPT_BYTES: Final = 1024 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class LogEntry:
+    """A line of the log whose head was read. ``event`` is there once it was decoded and may be shared."""
+
+    head: LineHead
+    line: bytes
+    event: Event | None = None
+
+
+class LogReader:
+    """The log's entries by number, for any number of threads, each line read from the log once if they keep together.
+
+    It keeps at most 1000 lines and 1 MiB of them. Lines never change, so what it keeps is never out of date.
+    """
+
+    def __init__(self, log: EventLog, serializer: JSONSerializer) -> None:
+        self._log = log
+        self._serializer = serializer
+        # Held while the log is read: of many readers woken by one event, the first reads, the others find it here.
+        self._lock = threading.Lock()
+        self._kept: dict[int, LogEntry] = {}
+        self._kept_order: deque[int] = deque()
+        self._kept_bytes = 0
+
+    def read(self, first: int, maximum: int) -> list[LogEntry]:
+        """At least one entry and at most ``maximum``, in order and without gaps, from number ``first`` on.
+
+        ``first`` must not be above the log's latest. Raises ``EventsCompactedError`` if it was collected, and
+        ``DeserializationError`` with its number if it isn't there or isn't an event; what stands before a damaged
+        line is given first, the error comes with the next call.
+        """
+        with self._lock:
+            kept = self._take_kept(first, maximum)
+            if kept:
+                return kept
+            entries: list[LogEntry] = []
+            for expected, (seq_num, line) in enumerate(self._log.read(first, maximum), first):
+                if seq_num != expected:
+                    break
+                try:
+                    entry = LogEntry(parse_head(line, expected), line)
+                except DeserializationError:
+                    if not entries:
+                        raise
+                    break
+                entries.append(entry)
+                self._keep(seq_num, entry)
+        if not entries:
+            oldest = self._log.oldest()
+            if first < oldest:
+                raise EventsCompactedError(first, oldest)
+            raise DeserializationError(f"event {first} is missing from the log", first)
+        return entries
+
+    def decode(self, entry: LogEntry) -> Event:
+        """The entry's event. Raises ``DeserializationError`` if the line or its object can't be read."""
+        if entry.event is not None:
+            return entry.event
+        seq_num = entry.head.seq_num
+        (_, operation, object_type), value, timestamp = parse_body(entry.line, seq_num)
+        found = self._serializer.decode(object_type, value, seq_num)
+        event = Event(seq_num, operation, object_type, found, timestamp)
+        if self._serializer.is_shared(object_type):
+            entry.event = event
+        return event
+
+    def _take_kept(self, first: int, maximum: int) -> list[LogEntry]:
+        taken = []
+        for seq_num in range(first, first + maximum):
+            entry = self._kept.get(seq_num)
+            if entry is None:
+                break
+            taken.append(entry)
+        return taken
+
+    def _keep(self, seq_num: int, entry: LogEntry) -> None:
+        if seq_num in self._kept:
+            return
+        self._kept[seq_num] = entry
+        self._kept_order.append(seq_num)
+        self._kept_bytes += len(entry.line)
+        while len(self._kept) > _KEPT_ENTRIES or self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.pop(self._kept_order.popleft()).line)
