@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any, Final, NoReturn
@@ -238,8 +239,8 @@ def _shorten(member: str) -> str:
 def decode(data: bytes) -> Any:
     """The value of JSON that this program has written itself.
 
-    It's fast and takes some things that JSON forbids (``01``, raw newlines in strings); whatever comes from people goes
-    through ``decode_strict``.
+    It's fast, and takes some things that JSON forbids (``01``, ``NaN``, lone surrogates, raw newlines in strings); what
+    comes from people, or is to be judged, goes through ``decode_strict``.
 
     :raises CodecError: if it is no JSON.
     """
@@ -261,17 +262,42 @@ def decode_strict(data: bytes) -> Any:
         column = error.start - (before.rfind(b"\n") + 1) + 1
         raise CodecError("not UTF-8 text", before.count(b"\n") + 1, column) from None
     try:
-        return json.loads(
-            text, object_pairs_hook=_to_unique_members, parse_constant=_refuse_constant, parse_float=_to_finite_float
+        value = json.loads(
+            text, object_pairs_hook=_to_unique_members, parse_constant=_refuse_number, parse_float=_to_finite_float
         )
     except json.JSONDecodeError as error:
         raise CodecError(error.msg, error.lineno, error.colno) from None
+    except _ForbiddenNumberError as error:
+        raise CodecError(
+            f"{error.literal[:40]} is not a number that JSON has", *_position(text, error.literal)
+        ) from None
     except RecursionError:
-        raise CodecError(f"nested too deep; at most {MAX_DEPTH} levels can be stored") from None
+        raise CodecError(_TOO_DEEP) from None
     except CodecError:
         raise
     except ValueError as error:
         raise CodecError(_first_sentence(error)) from None
+    if not _is_plain(value):
+        raise CodecError(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP: Final = f"nested too deep; at most {MAX_DEPTH} levels can be stored"
+
+
+class _ForbiddenNumberError(Exception):
+    def __init__(self, literal: str) -> None:
+        super().__init__(literal)
+        self.literal = literal
+
+
+def _position(text: str, token: str) -> tuple[int, int]:
+    """Line and column of the first ``token`` in JSON ``text`` that doesn't stand in a string."""
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+', text):
+        if match[0] == token:
+            before = text[: match.start()]
+            return before.count("\n") + 1, match.start() - before.rfind("\n")
+    return 0, 0
 
 
 def _to_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -285,14 +311,14 @@ def _to_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise CodecError(f"{name} is not a number that JSON has")
+def _refuse_number(literal: str) -> NoReturn:
+    raise _ForbiddenNumberError(literal)
 
 
-def _to_finite_float(text: str) -> float:
-    number = float(text)
+def _to_finite_float(literal: str) -> float:
+    number = float(literal)
     if math.isinf(number):
-        raise CodecError(f"the number {text[:40]} is too large")
+        raise _ForbiddenNumberError(literal)
     return number
 
 

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from execstore.errors import InvalidExecutionError
-from execstore.models import Execution, RunCommandResult, SpecConfig, State
+from execstore.parts import RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from execstore.models import Execution
 
 __all__ = ["CLEARABLE", "clear_fields", "merge_execution"]
 
@@ -56,12 +58,21 @@ def merge_execution(stored: Execution, new_values: Execution, clear: Iterable[st
 def _merge_json(stored: Any, new: Any) -> Any:
     # Everything that is zero in Go is false in Python, and the other way round.
     if not new:
-        return stored if stored is not None else new
+        return new if stored is None else stored
     if not isinstance(stored, Mapping) or not isinstance(new, Mapping):
         return new
     merged = dict(stored)
-    for name, value in new.items():
-        merged[name] = _merge_json(merged[name], value) if name in merged else value
+    # Not recursive, since a job may be nested deeper than Python's stack.
+    pending = [(merged, new)]
+    while pending:
+        target, source = pending.pop()
+        for name, value in source.items():
+            old = target.get(name)
+            if isinstance(old, Mapping) and isinstance(value, Mapping):
+                target[name] = dict(old)
+                pending.append((target[name], value))
+            elif value or name not in target:
+                target[name] = value
     return merged
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from execstore.codec import inner_member
@@ -20,16 +19,14 @@ from execstore.errors import InvalidExecutionError
 from execstore.members import (
     read_count,
     read_extra,
-    read_flag,
     read_integer,
     read_object,
     read_optional_object,
     read_text,
-    read_texts,
     require_object,
 )
+from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
-from execstore.timestamps import Timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,261 +55,12 @@ class _UnsetNamespace(str):
 _UNSET_NAMESPACE: Final = _UnsetNamespace("default")
 
 
-@dataclass(frozen=True)
-class State:
-    """A state with its reason.
-
-    :param state_type: an ``ExecutionState`` or a ``DesiredState``.
-    """
-
-    state_type: ExecutionState | DesiredState
-    message: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-
-    known_members: ClassVar[frozenset[str]] = frozenset(("StateType", "Message", "Details"))
-
-    @classmethod
-    def from_dict(
-        cls,
-        data: Mapping[str, Any],
-        *,
-        state_class: type[ExecutionState | DesiredState] = ExecutionState,
-        member: str = "",
-    ) -> Self:
-        """Read ``{"StateType": name or number, "Message": …, "Details": {…}}``.
-
-        :param state_class: what ``StateType`` is of, since the two enumerations use the same numbers.
-        :param member: where ``data`` stands, for errors.
-        :raises InvalidExecutionError: naming the member that is wrong.
-        """
-        require_object(data, member)
-        return cls(
-            state_class.parse(data.get("StateType", 0), inner_member(member, "StateType")),
-            read_text(data, "Message", member),
-            read_texts(data, "Details", member),
-            extra=read_extra(data, cls.known_members),
-        )
-
-    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
-        """The JSON object; ``numbers`` writes the state by number, as the reference does."""
-        data: dict[str, Any] = {"StateType": self.state_type.number if numbers else self.state_type.value}
-        if self.message:
-            data["Message"] = self.message
-        if self.details:
-            data["Details"] = self.details
-        data.update(self.extra)
-        return data
-
-
 def _undefined() -> State:
     return State(ExecutionState.UNDEFINED)
 
 
 def _pending() -> State:
     return State(DesiredState.PENDING)
-
-
-@dataclass(frozen=True, init=False)
-class Event:
-    """Something that happened to an execution.
-
-    :param timestamp: a ``Timestamp``, a ``datetime`` with a time zone, or a text of RFC 3339; the present if ``None``.
-    :raises InvalidExecutionError: if the timestamp is no point in time.
-    """
-
-    topic: str
-    message: str
-    timestamp: Timestamp
-    details: Mapping[str, str]
-    extra: Mapping[str, Any] = field(kw_only=True)
-
-    known_members: ClassVar[frozenset[str]] = frozenset(("Message", "Topic", "Timestamp", "Details"))
-
-    def __init__(
-        self,
-        topic: str,
-        message: str = "",
-        timestamp: Timestamp | datetime | str | None = None,
-        details: Mapping[str, str] | None = None,
-        *,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        # The way a frozen dataclass sets its own fields.
-        put = object.__setattr__
-        put(self, "topic", topic)
-        put(self, "message", message)
-        put(self, "timestamp", _to_timestamp(timestamp))
-        put(self, "details", {} if details is None else details)
-        put(self, "extra", {} if extra is None else extra)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
-        """Read ``{"Message": …, "Topic": …, "Timestamp": …, "Details": {…}}``.
-
-        A time that is missing is Go's zero time, and ``None`` is the event that has nothing but that.
-
-        :raises InvalidExecutionError: naming the member that is wrong.
-        """
-        data = {} if data is None else require_object(data, member)
-        return cls(*cls._read_fields(data, member), extra=read_extra(data, cls.known_members))
-
-    @staticmethod
-    def _read_fields(data: Mapping[str, Any], member: str) -> tuple[str, str, Timestamp, Mapping[str, str]]:
-        text = read_text(data, "Timestamp", member)
-        return (
-            read_text(data, "Topic", member),
-            read_text(data, "Message", member),
-            Timestamp.parse(text, inner_member(member, "Timestamp")) if "Timestamp" in data else Timestamp.ZERO,
-            read_texts(data, "Details", member),
-        )
-
-    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
-        """The JSON object. ``numbers`` has no meaning here.
-
-        :raises InvalidExecutionError: if the time is outside of the years 0 to 9999.
-        """
-        data = self._known_members()
-        data.update(self.extra)
-        return data
-
-    def _known_members(self) -> dict[str, Any]:
-        data: dict[str, Any] = {
-            "Message": self.message,
-            "Topic": self.topic,
-            "Timestamp": self.timestamp.to_text("Timestamp"),
-        }
-        if self.details:
-            data["Details"] = self.details
-        return data
-
-
-def _to_timestamp(value: Timestamp | datetime | str | None) -> Timestamp:
-    if isinstance(value, Timestamp):
-        return value
-    if value is None:
-        return Timestamp.now()
-    if isinstance(value, datetime):
-        return Timestamp.from_datetime(value, "Timestamp")
-    if isinstance(value, str):
-        return Timestamp.parse(value, "Timestamp")
-    reason = f"must be a Timestamp, a datetime or a text of RFC 3339, not {type(value).__name__}"
-    raise InvalidExecutionError("Timestamp", reason)
-
-
-@dataclass(frozen=True, init=False)
-class ExecutionEvent(Event):
-    """An ``Event`` in the event log, where it must say which execution it is of (the reference's does not)."""
-
-    execution_id: str
-
-    known_members: ClassVar[frozenset[str]] = Event.known_members | {"ExecutionID"}
-
-    def __init__(
-        self,
-        topic: str,
-        message: str = "",
-        timestamp: Timestamp | datetime | str | None = None,
-        details: Mapping[str, str] | None = None,
-        execution_id: str = "",
-        *,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(topic, message, timestamp, details, extra=extra)
-        object.__setattr__(self, "execution_id", execution_id)
-
-    @classmethod
-    def of(cls, event: Event, execution_id: str) -> Self:
-        """``event``, as one of the execution ``execution_id``."""
-        return cls(event.topic, event.message, event.timestamp, event.details, execution_id, extra=event.extra)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
-        """As ``Event.from_dict``, with ``ExecutionID``; one that the reference wrote has none, it reads ``""``."""
-        data = {} if data is None else require_object(data, member)
-        execution_id = read_text(data, "ExecutionID", member)
-        return cls(*cls._read_fields(data, member), execution_id, extra=read_extra(data, cls.known_members))
-
-    def _known_members(self) -> dict[str, Any]:
-        return {**super()._known_members(), "ExecutionID": self.execution_id}
-
-
-@dataclass(frozen=True)
-class SpecConfig:
-    """A typed set of free parameters; a published result is one."""
-
-    type: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-
-    known_members: ClassVar[frozenset[str]] = frozenset(("Type", "Params"))
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
-        """Read ``{"Type": …, "Params": {…}}``.
-
-        :raises InvalidExecutionError: naming the member that is wrong.
-        """
-        require_object(data, member)
-        return cls(
-            read_text(data, "Type", member),
-            read_object(data, "Params", member),
-            extra=read_extra(data, cls.known_members),
-        )
-
-    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
-        """The JSON object. ``numbers`` has no meaning here."""
-        data: dict[str, Any] = {"Type": self.type}
-        if self.params:
-            data["Params"] = self.params
-        data.update(self.extra)
-        return data
-
-
-@dataclass(frozen=True)
-class RunCommandResult:
-    """What came of running an execution's command."""
-
-    stdout: str = ""
-    stdout_truncated: bool = False
-    stderr: str = ""
-    stderr_truncated: bool = False
-    exit_code: int = 0
-    error_msg: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-
-    known_members: ClassVar[frozenset[str]] = frozenset(
-        ("Stdout", "StdoutTruncated", "stderr", "StderrTruncated", "ExitCode", "ErrorMsg")
-    )
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
-        """Read ``{"Stdout": …, "StdoutTruncated": …, "stderr": …, …}`` (the one in small letters is the reference's).
-
-        :raises InvalidExecutionError: naming the member that is wrong.
-        """
-        require_object(data, member)
-        return cls(
-            read_text(data, "Stdout", member),
-            read_flag(data, "StdoutTruncated", member),
-            read_text(data, "stderr", member),
-            read_flag(data, "StderrTruncated", member),
-            read_integer(data, "ExitCode", member),
-            read_text(data, "ErrorMsg", member),
-            extra=read_extra(data, cls.known_members),
-        )
-
-    def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
-        """The JSON object. ``numbers`` has no meaning here."""
-        return {
-            "Stdout": self.stdout,
-            "StdoutTruncated": self.stdout_truncated,
-            "stderr": self.stderr,
-            "StderrTruncated": self.stderr_truncated,
-            "ExitCode": self.exit_code,
-            "ErrorMsg": self.error_msg,
-            **self.extra,
-        }
 
 
 @dataclass(frozen=True)
@@ -423,7 +171,7 @@ class Execution:
         """The JSON object; ``numbers`` writes states by number, as the reference does."""
         data: dict[str, Any] = {
             "ID": self.id,
-            "Namespace": self.namespace,
+            "Namespace": self.namespace if self.namespace_is_given else "default",
             "EvalID": self.eval_id,
             "Name": self.name,
             "NodeID": self.node_id,

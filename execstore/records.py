@@ -13,13 +13,14 @@ from execstore import codec
 from execstore.codec import CodecError, encode_text
 from execstore.errors import InvalidExecutionError
 from execstore.members import read_count, read_text
-from execstore.models import Event, Execution
+from execstore.models import Execution
+from execstore.parts import Event
 from execstore.validation import check_event, check_execution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from execstore.models import RunCommandResult, SpecConfig, State
+    from execstore.parts import RunCommandResult, SpecConfig, State
 
 __all__ = [
     "compact",
@@ -134,13 +135,14 @@ def compact(record: bytes) -> bytes:
     return record.replace(b"\n", b"")
 
 
-def encode_event(event: Event) -> bytes:
+def encode_event(event: Event, *, member: str = "") -> bytes:
     """An event in one line, without a newline at its end. An ``ExecutionEvent`` also says which execution it is of.
 
+    :param member: where the event stands (``"Events[0]"``), for errors.
     :raises InvalidExecutionError: naming the member that can't be written.
     """
-    check_event(event)
-    return codec.encode_trusted(event.to_dict())
+    check_event(event, member)
+    return codec.encode_trusted(event.to_dict(), member=member)
 
 
 def parse_event(data: bytes) -> Event:

@@ -18,15 +18,8 @@ from execstore.errors import (
     NilExecutionError,
 )
 from execstore.members import check_count, check_flag, check_integer, check_object, check_text, check_texts
-from execstore.models import (
-    Event,
-    Execution,
-    ExecutionEvent,
-    RunCommandResult,
-    SpecConfig,
-    State,
-    UpdateExecutionCondition,
-)
+from execstore.models import Execution, UpdateExecutionCondition
+from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
 from execstore.timestamps import Timestamp
 
@@ -195,21 +188,23 @@ def check_execution(execution: Execution) -> None:
     _check_extra(execution, "")
 
 
-def check_event(event: Event) -> None:
+def check_event(event: Event, member: str = "") -> None:
     """See to it that an event can be written.
 
+    :param member: where it stands (``"Events[0]"``), for errors.
     :raises InvalidExecutionError: naming the member.
     """
     if not isinstance(event, Event):
-        raise InvalidExecutionError("Events", f"must be an Event, not {type(event).__name__}")
-    check_text(event.topic, "Topic", "")
-    check_text(event.message, "Message", "")
+        raise InvalidExecutionError(member, f"must be an Event, not {type(event).__name__}")
+    check_text(event.topic, "Topic", member)
+    check_text(event.message, "Message", member)
     if not isinstance(event.timestamp, Timestamp):
-        raise InvalidExecutionError("Timestamp", f"must be a Timestamp, not {type(event.timestamp).__name__}")
-    check_texts(event.details, "Details", "")
+        reason = f"must be a Timestamp, not {type(event.timestamp).__name__}"
+        raise InvalidExecutionError(inner_member(member, "Timestamp"), reason)
+    check_texts(event.details, "Details", member)
     if isinstance(event, ExecutionEvent):
-        check_text(event.execution_id, "ExecutionID", "")
-    _check_extra(event, "")
+        check_text(event.execution_id, "ExecutionID", member)
+    _check_extra(event, member)
 
 
 def _require_execution(execution: Execution) -> None:
@@ -257,7 +252,7 @@ def _check_run_output(output: RunCommandResult, member: str) -> None:
 
 
 def _check_extra(model: Execution | Event | State | SpecConfig | RunCommandResult, member: str) -> None:
-    if model.extra == {}:
+    if type(model.extra) is dict and not model.extra:
         return
     check_object(model.extra, "extra", member)
     codec.check(model.extra, member)
