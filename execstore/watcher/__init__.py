@@ -16,7 +16,7 @@ from execstore.watcher.events import (
     Operation,
     StoreEventRequest,
 )
-from execstore.watcher.lines import encode_line, parse_body, parse_head
+from execstore.watcher.lines import encode_line, parse_ends, parse_object
 from execstore.watcher.manager import WatcherManager
 from execstore.watcher.memory import MemoryEventLog
 from execstore.watcher.options import (
@@ -55,6 +55,6 @@ __all__ = [
     "WatcherState",
     "WatcherStats",
     "encode_line",
-    "parse_body",
-    "parse_head",
+    "parse_ends",
+    "parse_object",
 ]

@@ -220,10 +220,10 @@ class EventStore:
                     raise
                 break  # the next call says so; what was read before is given first
             for entry in entries:
-                head = entry.head
-                if takes_all or request.filter.matches(head.operation, head.object_type):
+                ends = entry.ends
+                if takes_all or request.filter.matches(ends.operation, ends.object_type):
                     events.append(self._reader.decode(entry))
-                number = head.seq_num + 1
+                number = ends.seq_num + 1
                 if len(events) == wanted:
                     break
         if number == first:

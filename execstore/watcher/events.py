@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from execstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "MAX_SEQUENCE_NUMBER",
@@ -165,6 +165,9 @@ class Event:
     ``seq_num`` counts from 1 without gaps. ``object`` has the type that was registered for ``object_type``, or is
     ``None`` if null was stored. ``timestamp`` is the time of the commit in nanoseconds since the epoch, UTC. Do not
     change ``object`` in place: other watchers may be given the same one.
+
+    Of an event that was read, ``object`` may be made only when it is first looked at, which then raises
+    ``DeserializationError`` if its JSON isn't what its type needs.
     """
 
     seq_num: int
@@ -172,6 +175,35 @@ class Event:
     object_type: str
     object: Any
     timestamp: int
+    _make_object: Callable[[], Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def with_late_object(
+        cls, seq_num: int, operation: Operation, object_type: str, make_object: Callable[[], Any], timestamp: int
+    ) -> Event:
+        """An event whose object is what ``make_object`` returns when it is first needed."""
+        event = cls.__new__(cls)
+        assign = object.__setattr__
+        assign(event, "seq_num", seq_num)
+        assign(event, "operation", operation)
+        assign(event, "object_type", object_type)
+        assign(event, "timestamp", timestamp)
+        assign(event, "_make_object", make_object)
+        return event
+
+    # Hidden from type checkers, which would otherwise take any attribute for possible.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Python comes here only for an attribute that was never set, which is the late object alone.
+            if name != "object":
+                raise AttributeError(f"Event has no attribute {name!r}", name=name, obj=self)
+            make_object = self._make_object
+            if make_object is not None:
+                object.__setattr__(self, "object", make_object())
+                object.__setattr__(self, "_make_object", None)
+            # Set by now, if not by this thread then by the one that took make_object away.
+            return object.__getattribute__(self, "object")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from execstore.errors import DeserializationError, EventsCompactedError
 from execstore.watcher.events import Event
-from execstore.watcher.lines import LineHead, parse_body, parse_head
+from execstore.watcher.lines import LineEnds, parse_ends, parse_object
 
 if TYPE_CHECKING:
     from execstore.watcher.event_log import EventLog
@@ -23,9 +24,9 @@ _KEPT_BYTES: Final = 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class LogEntry:
-    """A line of the log whose head was read. ``event`` is there once it was decoded and may be shared."""
+    """A line of the log that was checked. ``event`` is there once it was asked for and may be shared."""
 
-    head: LineHead
+    ends: LineEnds
     line: bytes
     event: Event | None = None
 
@@ -61,7 +62,7 @@ class LogReader:
                 if seq_num != expected:
                     break
                 try:
-                    entry = LogEntry(parse_head(line, expected), line)
+                    entry = LogEntry(parse_ends(line, expected), line)
                 except DeserializationError:
                     if not entries:
                         raise
@@ -76,16 +77,23 @@ class LogReader:
         return entries
 
     def decode(self, entry: LogEntry) -> Event:
-        """The entry's event. Raises ``DeserializationError`` if the line or its object can't be read."""
+        """The entry's event. Raises ``DeserializationError`` if its type isn't registered or its object can't be made.
+
+        An object that can be shared is made when it is first looked at; see ``Event``.
+        """
         if entry.event is not None:
             return entry.event
-        seq_num = entry.head.seq_num
-        (_, operation, object_type), value, timestamp = parse_body(entry.line, seq_num)
-        found = self._serializer.decode(object_type, value, seq_num)
-        event = Event(seq_num, operation, object_type, found, timestamp)
-        if self._serializer.is_shared(object_type):
-            entry.event = event
-        return event
+        seq_num, operation, object_type, timestamp = entry.ends
+        make_object = partial(self._make_object, entry)
+        if not self._serializer.is_shared(object_type):
+            return Event(seq_num, operation, object_type, make_object(), timestamp)
+        # To parse an execution takes longer than all the rest, and many who follow events never look into it.
+        entry.event = Event.with_late_object(seq_num, operation, object_type, make_object, timestamp)
+        return entry.event
+
+    def _make_object(self, entry: LogEntry) -> Any:
+        ends = entry.ends
+        return self._serializer.decode(ends.object_type, parse_object(entry.line, ends.seq_num), ends.seq_num)
 
     def _take_kept(self, first: int, maximum: int) -> list[LogEntry]:
         taken = []
