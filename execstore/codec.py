@@ -143,16 +143,17 @@ def _is_plain(value: Any) -> bool:
     for _ in range(MAX_DEPTH):
         below = []
         for container in level:
+            items = container
             if type(container) is dict:
-                for key, item in container.items():
+                for key in container:
                     if type(key) is not str:
                         return False
-                    if type(item) not in _SCALARS:
-                        below.append(item)
-            elif type(container) is list:
-                below += [item for item in container if type(item) not in _SCALARS]
-            else:
+                items = container.values()
+            elif type(container) is not list:
                 return False
+            for item in items:
+                if type(item) not in _SCALARS:
+                    below.append(item)
         if not below:
             return True
         level = below

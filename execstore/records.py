@@ -7,7 +7,7 @@ object in one line: that is how a record gets into a line of the event log witho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from execstore import codec
 from execstore.codec import CodecError, encode_text
@@ -18,7 +18,7 @@ from execstore.parts import Event
 from execstore.validation import check_event, check_execution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from execstore.parts import RunCommandResult, SpecConfig, State
 
@@ -34,25 +34,30 @@ __all__ = [
     "parse_execution",
 ]
 
+_Encode: TypeAlias = "Callable[..., bytes]"
+_NEXT_LINE: Final = ",\n"
 
-def encode_execution(execution: Execution) -> bytes:
+
+def encode_execution(execution: Execution, *, trusted: bool = False) -> bytes:
     """The record of an execution: ``{``, a line for each member, ``}``, each ended by a newline.
 
-    The execution must have passed ``validation``, or have come out of ``parse_execution``; its free JSON isn't checked
-    again.
-
-    :raises InvalidExecutionError: naming the member, if it can't be written all the same.
+    :param trusted: its free JSON (job, resources, parameters, unknown members) came out of a record or has passed
+        ``check_execution``, so the types in it needn't be looked at again.
+    :raises InvalidExecutionError: naming the member that can't be written.
     """
+    encode = codec.encode_trusted if trusted else codec.encode
     try:
-        return _execution_text(execution).encode()
-    except (TypeError, ValueError, AttributeError):
+        return _execution_text(execution, encode).encode()
+    except InvalidExecutionError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
         # Slow, but they find what is wrong and name the place.
         check_execution(execution)
         codec.encode(execution.to_dict())
-        raise
+        raise InvalidExecutionError("", f"can't be written: {error}") from error
 
 
-def _execution_text(execution: Execution) -> str:
+def _execution_text(execution: Execution, encode: _Encode) -> str:
     partition_index = f'"PartitionIndex":{execution.partition_index:d},\n' if execution.partition_index else ""
     return (
         f'{{\n"ID":{encode_text(execution.id)},\n'
@@ -61,13 +66,13 @@ def _execution_text(execution: Execution) -> str:
         f'"Name":{encode_text(execution.name)},\n'
         f'"NodeID":{encode_text(execution.node_id)},\n'
         f'"JobID":{encode_text(execution.job_id)},\n'
-        f'"Job":{_json_text(execution.job, "Job")},\n'
+        f'"Job":{_json_text(execution.job, "Job", encode)},\n'
         f'"JobVersion":{execution.job_version:d},\n'
-        f'"AllocatedResources":{_json_text(execution.allocated_resources, "AllocatedResources")},\n'
-        f'"DesiredState":{_state_text(execution.desired_state, "DesiredState")},\n'
-        f'"ComputeState":{_state_text(execution.compute_state, "ComputeState")},\n'
-        f'"PublishedResult":{_spec_text(execution.published_result)},\n'
-        f'"RunOutput":{_run_output_text(execution.run_output)},\n'
+        f'"AllocatedResources":{_json_text(execution.allocated_resources, "AllocatedResources", encode)},\n'
+        f'"DesiredState":{_state_text(execution.desired_state, "DesiredState", encode)},\n'
+        f'"ComputeState":{_state_text(execution.compute_state, "ComputeState", encode)},\n'
+        f'"PublishedResult":{_spec_text(execution.published_result, encode)},\n'
+        f'"RunOutput":{_run_output_text(execution.run_output, encode)},\n'
         f'"PreviousExecution":{encode_text(execution.previous_execution)},\n'
         f'"NextExecution":{encode_text(execution.next_execution)},\n'
         f'"FollowupEvalID":{encode_text(execution.followup_eval_id)},\n'
@@ -75,40 +80,37 @@ def _execution_text(execution: Execution) -> str:
         f'"Revision":{execution.revision:d},\n'
         f'"CreateTime":{execution.create_time:d},\n'
         f'"ModifyTime":{execution.modify_time:d}'
-        f"{_extra_text(execution.extra, '', separator=_NEXT_LINE)}\n}}\n"
+        f"{_extra_text(execution.extra, '', encode, separator=_NEXT_LINE)}\n}}\n"
     )
 
 
-_NEXT_LINE = ",\n"
+def _json_text(value: Any, member: str, encode: _Encode) -> str:
+    return "null" if value is None else encode(value, member=member).decode()
 
 
-def _json_text(value: Any, member: str) -> str:
-    return "null" if value is None else codec.encode_trusted(value, member=member).decode()
-
-
-def _extra_text(extra: Mapping[str, Any], member: str, separator: str = ",") -> str:
+def _extra_text(extra: Mapping[str, Any], member: str, encode: _Encode, separator: str = ",") -> str:
     if not extra:
         return ""
     return "".join(
-        f"{separator}{encode_text(name)}:{_json_text(value, codec.inner_member(member, name))}"
+        f"{separator}{encode_text(name)}:{_json_text(value, codec.inner_member(member, name), encode)}"
         for name, value in extra.items()
     )
 
 
-def _state_text(state: State, member: str) -> str:
+def _state_text(state: State, member: str, encode: _Encode) -> str:
     message = f',"Message":{encode_text(state.message)}' if state.message else ""
-    details = f',"Details":{_json_text(state.details, f"{member}.Details")}' if state.details else ""
-    return f'{{"StateType":"{state.state_type.value}"{message}{details}{_extra_text(state.extra, member)}}}'
+    details = f',"Details":{_json_text(state.details, f"{member}.Details", encode)}' if state.details else ""
+    return f'{{"StateType":"{state.state_type.value}"{message}{details}{_extra_text(state.extra, member, encode)}}}'
 
 
-def _spec_text(spec: SpecConfig | None) -> str:
+def _spec_text(spec: SpecConfig | None, encode: _Encode) -> str:
     if spec is None:
         return "null"
-    params = f',"Params":{_json_text(spec.params, "PublishedResult.Params")}' if spec.params else ""
-    return f'{{"Type":{encode_text(spec.type)}{params}{_extra_text(spec.extra, "PublishedResult")}}}'
+    params = f',"Params":{_json_text(spec.params, "PublishedResult.Params", encode)}' if spec.params else ""
+    return f'{{"Type":{encode_text(spec.type)}{params}{_extra_text(spec.extra, "PublishedResult", encode)}}}'
 
 
-def _run_output_text(output: RunCommandResult | None) -> str:
+def _run_output_text(output: RunCommandResult | None, encode: _Encode) -> str:
     if output is None:
         return "null"
     return (
@@ -117,7 +119,7 @@ def _run_output_text(output: RunCommandResult | None) -> str:
         f'"stderr":{encode_text(output.stderr)},'
         f'"StderrTruncated":{"true" if output.stderr_truncated else "false"},'
         f'"ExitCode":{output.exit_code:d},'
-        f'"ErrorMsg":{encode_text(output.error_msg)}{_extra_text(output.extra, "RunOutput")}}}'
+        f'"ErrorMsg":{encode_text(output.error_msg)}{_extra_text(output.extra, "RunOutput", encode)}}}'
     )
 
 

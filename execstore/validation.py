@@ -6,7 +6,7 @@ Types are checked here and not by the constructors: an execution is made in many
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from execstore import codec
 from execstore.codec import inner_member
@@ -22,9 +22,6 @@ from execstore.models import Execution, UpdateExecutionCondition
 from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
 from execstore.timestamps import Timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -71,11 +68,13 @@ def normalize_for_create(execution: Execution) -> Execution:
 def validate_for_create(execution: Execution) -> None:
     """See to it that an execution can be created: types first, then the reference's checks in its order.
 
+    What is in its free JSON (job, resources, parameters, unknown members) shows when it is encoded.
+
     :raises InvalidExecutionStateError: unless it is in state New or BidAccepted.
     :raises InvalidExecutionRevisionError: if its revision isn't 0 or 1.
     :raises InvalidExecutionError: for all else, with every complaint the reference would have, a line each.
     """
-    check_execution(execution)
+    _check_types(execution)
     state = execution.compute_state.state_type
     if state not in _CREATABLE:
         raise InvalidExecutionStateError(execution.id, state.value, [state.value for state in _CREATABLE])
@@ -162,6 +161,26 @@ def check_execution(execution: Execution) -> None:
     :raises NilExecutionError: for ``None``.
     :raises InvalidExecutionError: naming the member.
     """
+    _check_types(execution)
+    if execution.job:
+        codec.check(execution.job, "Job")
+    if execution.allocated_resources:
+        codec.check(execution.allocated_resources, "AllocatedResources")
+    if execution.published_result is not None and execution.published_result.params:
+        codec.check(execution.published_result.params, "PublishedResult.Params")
+    parts: dict[str, Execution | State | SpecConfig | RunCommandResult | None] = {
+        "": execution,
+        "DesiredState": execution.desired_state,
+        "ComputeState": execution.compute_state,
+        "PublishedResult": execution.published_result,
+        "RunOutput": execution.run_output,
+    }
+    for member, part in parts.items():
+        if part is not None and part.extra:
+            codec.check(part.extra, member)
+
+
+def _check_types(execution: Execution) -> None:
     _require_execution(execution)
     check_text(execution.id, "ID", "")
     check_text(execution.namespace, "Namespace", "")
@@ -169,9 +188,11 @@ def check_execution(execution: Execution) -> None:
     check_text(execution.name, "Name", "")
     check_text(execution.node_id, "NodeID", "")
     check_text(execution.job_id, "JobID", "")
-    _check_json_object(execution.job, "Job")
+    if execution.job is not None:
+        check_object(execution.job, "Job", "")
     check_count(execution.job_version, "JobVersion", "")
-    _check_json_object(execution.allocated_resources, "AllocatedResources")
+    if execution.allocated_resources is not None:
+        check_object(execution.allocated_resources, "AllocatedResources", "")
     _check_state(execution.desired_state, DesiredState, "DesiredState")
     _check_state(execution.compute_state, ExecutionState, "ComputeState")
     if execution.published_result is not None:
@@ -205,6 +226,8 @@ def check_event(event: Event, member: str = "") -> None:
     if isinstance(event, ExecutionEvent):
         check_text(event.execution_id, "ExecutionID", member)
     _check_extra(event, member)
+    if event.extra:
+        codec.check(event.extra, member)
 
 
 def _require_execution(execution: Execution) -> None:
@@ -212,12 +235,6 @@ def _require_execution(execution: Execution) -> None:
         raise NilExecutionError
     if not isinstance(execution, Execution):
         raise InvalidExecutionError("", f"must be an Execution, not {type(execution).__name__}")
-
-
-def _check_json_object(value: Mapping[str, Any] | None, member: str) -> None:
-    if value is not None:
-        check_object(value, member, "")
-        codec.check(value, member)
 
 
 def _check_state(state: State, state_class: type[ExecutionState | DesiredState], member: str) -> None:
@@ -235,7 +252,7 @@ def _check_spec(spec: SpecConfig, member: str) -> None:
     if not isinstance(spec, SpecConfig):
         raise InvalidExecutionError(member, f"must be a SpecConfig, not {type(spec).__name__}")
     check_text(spec.type, "Type", member)
-    _check_json_object(spec.params, f"{member}.Params")
+    check_object(spec.params, "Params", member)
     _check_extra(spec, member)
 
 
@@ -255,7 +272,6 @@ def _check_extra(model: Execution | Event | State | SpecConfig | RunCommandResul
     if type(model.extra) is dict and not model.extra:
         return
     check_object(model.extra, "extra", member)
-    codec.check(model.extra, member)
     for name in model.known_members:
         if name in model.extra:
             raise InvalidExecutionError(inner_member(member, name), "is a member of its own, it can't stand in extra")
