@@ -90,6 +90,11 @@ class Change(Reader):
         """Remove a group's folder if nothing is in it."""
         self._do(RemoveFolder(f"{index}/{encode_name(group)}"))
 
+    def start_log_at(self, number: int) -> None:
+        """Let an empty log go on with this number: what stood before it was collected elsewhere."""
+        if LogState.of(self._values).latest == 0 and number > 1:
+            self.set_value(LOG_VALUE, LogState(number - 1, number, number).to_value())
+
     def next_log_number(self) -> int:
         """The number that the next line of the log gets."""
         return LogState.of(self._values).latest + 1

@@ -126,8 +126,12 @@ class HeadFile:
 
     def read(self) -> Head | None:
         """The head, ``None`` if it is damaged or just being written."""
+        return self.at(self.first_line())
+
+    def at(self, first_line: bytes) -> Head | None:
+        """The head whose first line this is, or a newer one; without a system call if it was read before."""
         known = self._known
-        if known is not None and self.first_line() == known[0]:
+        if known is not None and known[0] == first_line:
             return known[1]
         data = self._fs.pread(self._descriptor, 65536, 0)
         head = parse_head(data)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["CHANGE_LOCK_PATH", "FLUSH_LOCK_PATH", "HANDLES_PATH", "Lock", "parse_holder"]
+__all__ = ["CHANGE_LOCK_PATH", "FLUSH_LOCK_PATH", "HANDLES_PATH", "Handles", "Lock", "parse_holder"]
 
 CHANGE_LOCK_PATH = "lock"
 FLUSH_LOCK_PATH = "lock.flush"
@@ -121,6 +121,48 @@ class Lock:
         """The error that names who holds the lock."""
         holder = parse_holder(self._fs.pread(self._descriptor, _HOLDER_BYTES, 0))
         return StoreBusyError(self._store_path, self._timeout_seconds, holder, _command_of(holder))
+
+
+class Handles:
+    """Who has the store open for writing: each such handle keeps a shared lock on one file.
+
+    Ask and join only under the change lock. Then a reader that asks is never taken for a handle, and going from the
+    exclusive lock to the shared one, which may let go in between, lets nobody in.
+    """
+
+    def __init__(self, fs: FileSystem, *, write: bool) -> None:
+        self._fs = fs
+        self._descriptor = fs.open(HANDLES_PATH, write=write)
+        self._joined = False
+
+    def are_none(self) -> bool:
+        """Whether no other handle has the store open for writing."""
+        alone = self._fs.try_lock(self._descriptor)
+        if alone:
+            if self._joined:
+                self._fs.try_lock_shared(self._descriptor)
+            else:
+                self._fs.unlock(self._descriptor)
+        elif self._joined:
+            # A failed conversion of a flock may have dropped the shared lock that was there.
+            self._fs.try_lock_shared(self._descriptor)
+        return alone
+
+    def join(self) -> None:
+        self._fs.try_lock_shared(self._descriptor)
+        self._joined = True
+
+    def leave(self) -> None:
+        if self._joined:
+            self._joined = False
+            self._fs.unlock(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._fs.close(self._descriptor)
+            self._descriptor = -1
+
+    __del__ = close  # see RealFileSystem.__del__
 
 
 def _command_of(pid: int | None) -> str:

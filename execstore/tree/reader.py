@@ -90,6 +90,22 @@ class Reader:
                     continue
         return found
 
+    def record_names(self, collection: str) -> list[str]:
+        """The names of all records of a collection, unsorted; what the store can't have named is left out."""
+        return [text for file_name in self._names(collection) if (text := stem(file_name, ".json")) is not None]
+
+    @staticmethod
+    def key_of(name: str) -> str | None:
+        """The key behind a name, ``None`` where only the content tells it (or the name isn't the store's)."""
+        try:
+            return decode_name(name)
+        except ValueError:
+            return None
+
+    def damage(self, collection: str, key: str, reason: str) -> StoreCorruptedError:
+        """The error for a record that can't be used; it names the file."""
+        return StoreCorruptedError(f"{self._root}/{record_path(collection, key)}", reason)
+
     def members(self, index: str, group: str) -> list[str]:
         """The names of the records that an index has under a group, unsorted."""
         return [name for name in self._names(f"{index}/{encode_name(group)}") if not name.startswith(DOTTED)]
@@ -125,7 +141,7 @@ class Reader:
         try:
             return self._fs.read(path, MAXIMUM_FILE_BYTES, offset)
         except OSError as error:
-            raise self._damage(path, error) from error
+            raise self._failure(path, error) from error
 
     # --- by path, through the layers ---
 
@@ -142,7 +158,7 @@ class Reader:
         try:
             return self._fs.read(path, MAXIMUM_FILE_BYTES)
         except OSError as error:
-            raise self._damage(path, error) from error
+            raise self._failure(path, error) from error
 
     def _size(self, path: str) -> int:
         for layer in self._layers:
@@ -158,7 +174,7 @@ class Reader:
         try:
             names = self._fs.names(folder)
         except OSError as error:
-            raise self._damage(folder, error) from error
+            raise self._failure(folder, error) from error
         if not any(layer.names(folder) for layer in self._layers):
             return names
         present = dict.fromkeys(names)
@@ -170,7 +186,7 @@ class Reader:
                     present.pop(name, None)
         return list(present)
 
-    def _damage(self, path: str, error: OSError) -> Exception:
+    def _failure(self, path: str, error: OSError) -> Exception:
         if error.errno in _NOT_OURS or error.errno in {errno.EINVAL, errno.EFBIG}:
             reason = _NOT_OURS.get(error.errno) or error.strerror or str(error)
             return StoreCorruptedError(f"{self._root}/{path}", reason)

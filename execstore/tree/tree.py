@@ -37,14 +37,14 @@ from execstore.tree.change import Change
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.head import Head, HeadFile, is_settled
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
-from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, Lock
+from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, Handles, Lock
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reader import Reader
 from execstore.tree.segments import LogReader
-from execstore.tree.steps import Overlay
+from execstore.tree.steps import Move, Overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.format_file import Format
@@ -99,10 +99,10 @@ class Tree:
         self._mend = mend
         self._failure: str | None = None
         self._closed = False
-        self._published_here = 0
+        self._events_here = 0
         self._pending: list[Record] = []
         self._own_pending: set[int] = set()
-        self._staged_layer = Overlay()
+        self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
         self._cut_off: tuple[bytes, Overlay, Head] | None = None
         self._reserve_whole = True
         self._marked_unflushed = False
@@ -169,7 +169,7 @@ class Tree:
         try:
             self._change_lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=write)
             self._flush_lock = Lock(self._fs, FLUSH_LOCK_PATH, self.path, self._timeout_seconds, write=write)
-            self._handles = self._fs.open(HANDLES_PATH, write=write)
+            self._handles = Handles(self._fs, write=write)
             self._journal = JournalFiles(self._fs, self._seed, write=write)
             self._head = HeadFile(self._fs, write=write)
         except FileNotFoundError as error:
@@ -178,21 +178,18 @@ class Tree:
     def _enter(self) -> None:
         """Join the handles of this store; the first one brings it up to date."""
         with self._flush_lock.held(), self._change_lock.held():
-            alone = self._fs.try_lock(self._handles)
+            alone = self._handles.are_none()
             head = self._head.read()
             if head is None or (alone and not recovery.is_clean(self._journal, head)):
                 self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
             elif not alone:
                 self._adopt(head)
-            # Going from the exclusive to the shared lock may let go of it in between, but whoever asks whether it is
-            # alone needs the change lock, which is held here.
-            if not self._fs.try_lock_shared(self._handles):
-                raise self._change_lock.busy()
+            self._handles.join()
 
     def _settle(self, head: Head, *, torn: bool) -> None:
         """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
         self._pending.clear()
-        self._staged_layer = Overlay()
+        self._staged_layer = None
         if torn and self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
             change = Change(self._fs, self.path, (), head.values, self.layout, self._segment_bytes)
@@ -224,10 +221,8 @@ class Tree:
                 if self._failure is None:
                     self._leave()
             finally:
-                self._fs.unlock(self._handles)
-        self._fs.close(self._handles)
-        with self._changed:
-            self._changed.notify_all()
+                self._handles.leave()
+        self.wake()
 
     def _leave(self) -> None:
         try:
@@ -235,7 +230,7 @@ class Tree:
                 head = self._head.read()
                 if head is None or head.begun != head.published or head.clean or self._staged_after(head):
                     return  # another handle is at work, or the next opening has to mend something first
-                if self._fs.try_lock(self._handles):
+                if self._handles.are_none():
                     self._fs.sync(self._journaled_paths())
                     if self._marked_unflushed or self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
                         self._fs.remove(recovery.UNFLUSHED_PATH)
@@ -252,9 +247,7 @@ class Tree:
         Closing a descriptor doesn't release a lock that the parent has through its own; unlocking would.
         """
         self._closed = True
-        with contextlib.suppress(OSError):
-            self._fs.close(self._handles)
-        for part in (self._change_lock, self._flush_lock, self._journal, self._head):
+        for part in (self._handles, self._change_lock, self._flush_lock, self._journal, self._head):
             with contextlib.suppress(OSError):
                 part.close()
         if isinstance(self._fs, RealFileSystem):
@@ -281,7 +274,7 @@ class Tree:
         for attempt in range(_READ_ATTEMPTS):
             line = self._head.first_line()
             if is_settled(line):
-                head = self._head.read()
+                head = self._head.at(line)
                 if head is not None:
                     try:
                         result = look(Reader(self._fs, self.path, (), head.values))
@@ -308,9 +301,7 @@ class Tree:
                     # Its publisher died or was stopped. What it was publishing is durable, and shown from the journal.
                     records = self._records_after(head, head.begun)
                     if records and records[-1].transaction == head.begun:
-                        layer = Overlay()
-                        for record in records:
-                            layer.apply(record.steps)
+                        layer = Overlay(step for record in records for step in record.steps)
                         layers, head = (layer,), replace(head, values=records[-1].values)
                 try:
                     result = look(Reader(self._fs, self.path, layers, head.values))
@@ -334,14 +325,10 @@ class Tree:
         # opening writer never takes this reader for another handle; if that lock is held, there is a live writer.
         if self._change_lock.try_acquire():
             try:
-                alone = self._fs.try_lock(self._handles)
-                if alone:
-                    self._fs.unlock(self._handles)
+                alone = self._handles.are_none()
                 if alone and not recovery.is_clean(self._journal, head):
                     journaled = recovery.read_journal(self._journal, self.path)
-                    layer = Overlay()
-                    for record in journaled.records:
-                        layer.apply(record.steps)
+                    layer = Overlay(step for record in journaled.records for step in record.steps)
                     head = recovery.head_after(journaled.chain[-1], journaled.number)
                     self._cut_off = (self._head.first_line(), layer, head)
                     return (layer,), head
@@ -351,16 +338,23 @@ class Tree:
                 self._change_lock.release()
         return (), head
 
-    def wait_for_change(self, published: int, timeout_seconds: float) -> bool:
-        """Wait until a transaction after ``published`` is shown by this handle's process; ``False`` if time ran out."""
+    def change_ticket(self) -> int:
+        """What to give to `wait_for_change`: it returns once something happens after this call."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._closed or self._published_here > published, timeout=timeout_seconds
-            )
+            return self._events_here
+
+    def wait_for_change(self, ticket: int, timeout_seconds: float) -> bool:
+        """Wait until this process publishes something, `wake` is called, or the handle is closed.
+
+        ``False`` if the time ran out.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or self._events_here != ticket, timeout_seconds)
 
     def wake(self) -> None:
         """Let every waiting thread look again."""
         with self._changed:
+            self._events_here += 1
             self._changed.notify_all()
 
     # --- changing ---
@@ -385,8 +379,7 @@ class Tree:
                 self._refill_reserve()
             self._staged_after(head)
             values = self._pending[-1].values if self._pending else head.values
-            layers = (self._staged_layer,) if self._pending else ()
-            return Change(self._fs, self.path, layers, values, self.layout, self._segment_bytes)
+            return Change(self._fs, self.path, self._staged_layers(), values, self.layout, self._segment_bytes)
         except OSError as error:
             self._change_lock.release()
             if isinstance(error, ExecStoreError):
@@ -440,7 +433,7 @@ class Tree:
         record = self._write_record(change, transaction, head.journal, head.epoch, offset)
         self._pending.append(record)
         self._own_pending.add(transaction)
-        self._staged_layer.apply(record.steps)
+        self._staged_layer = None
         return transaction
 
     def _write_record(self, change: Change, transaction: int, number: int, epoch: int, offset: int) -> Record:
@@ -496,9 +489,7 @@ class Tree:
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
         self._head.write(recovery.head_after(last, head.journal, head))
         self._forget_pending(last.transaction)
-        with self._changed:
-            self._published_here = last.transaction
-            self._changed.notify_all()
+        self.wake()
 
     def _rotate(self, head: Head) -> None:
         """Go on in the other journal file. Holds both locks."""
@@ -538,19 +529,23 @@ class Tree:
     def _staged_after(self, head: Head) -> list[Record]:
         """The same under the change lock, where nobody else is writing; remembered for decisions."""
         self._forget_pending(head.published)
-        known = len(self._pending)
-        self._pending = self._records_after(head)
-        for record in self._pending[known:]:
-            self._staged_layer.apply(record.steps)
-        return self._pending
+        records = self._records_after(head)
+        if len(records) != len(self._pending):
+            self._pending, self._staged_layer = records, None
+        return records
+
+    def _staged_layers(self) -> tuple[Overlay, ...]:
+        if not self._pending:
+            return ()
+        if self._staged_layer is None:
+            self._staged_layer = Overlay(step for record in self._pending for step in record.steps)
+        return (self._staged_layer,)
 
     def _forget_pending(self, published: int) -> None:
         if self._pending and self._pending[0].transaction <= published:
             self._pending = [record for record in self._pending if record.transaction > published]
             self._own_pending = {number for number in self._own_pending if number > published}
-            self._staged_layer = Overlay()
-            for record in self._pending:
-                self._staged_layer.apply(record.steps)
+            self._staged_layer = None
 
     def _head_now(self) -> Head:
         head = self._head.read()
@@ -569,13 +564,14 @@ class Tree:
             return self._head_now()
         return head
 
-    def _journaled_paths(self) -> set[str]:
-        """Every path that changed since it was last known to be durable."""
-        overlay = Overlay()
+    def _journaled_paths(self) -> Iterator[str]:
+        """Every path that changed since it was last known to be durable, some more than once."""
         for number in (0, 1):
             for record in self._journal.chain(number):
-                overlay.apply(record.steps)
-        return set(overlay.paths())
+                for step in record.steps:
+                    yield step.path
+                    if isinstance(step, Move):
+                        yield step.source
 
     # --- what can go wrong ---
 

@@ -1,0 +1,182 @@
+"""What each reading method of the store finds, in one look at its content."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from typing import TYPE_CHECKING
+
+from execstore.codec import CodecError
+from execstore.errors import (
+    ExecStoreError,
+    ExecutionEventsNotFoundError,
+    ExecutionNotFoundError,
+    ExecutionsNotFoundForJobError,
+    InvalidExecutionError,
+)
+from execstore.models import Event, Execution
+from execstore.records import parse_checkpoint, parse_event, parse_execution
+from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
+from execstore.states import ExecutionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from execstore.tree.reader import Reader
+
+__all__ = [
+    "counts",
+    "get_checkpoint",
+    "get_execution",
+    "get_execution_count",
+    "get_execution_events",
+    "get_executions",
+    "get_live_executions",
+    "page_of_executions",
+]
+
+_LOG = logging.getLogger("execstore")
+_LIVE = tuple(state for state in ExecutionState if state.is_executing)
+
+
+def get_execution(reader: Reader, execution_id: str) -> Execution:
+    """Raises ``ExecutionNotFoundError``, or ``StoreCorruptedError`` if its record can't be read."""
+    record = reader.record(EXECUTIONS, execution_id)
+    if record is None:
+        raise ExecutionNotFoundError(execution_id)
+    try:
+        execution = parse_execution(record)
+    except (CodecError, InvalidExecutionError) as error:
+        raise reader.damage(EXECUTIONS, execution_id, str(error)) from error
+    if execution.id != execution_id:
+        raise reader.damage(EXECUTIONS, execution_id, f"it holds execution {execution.id!r}")
+    return execution
+
+
+def get_executions(reader: Reader, job_id: str) -> list[Execution]:
+    """A job's executions, newest ``modify_time`` first. Raises ``ExecutionsNotFoundForJobError`` if there is none."""
+    found = _load(reader, reader.members(JOB_INDEX, job_id), lambda execution: execution.job_id == job_id)
+    if not found:
+        raise ExecutionsNotFoundForJobError(job_id)
+    return _newest_first(found)
+
+
+def get_live_executions(reader: Reader) -> list[Execution]:
+    """The executions in BidAccepted, Running or Publishing, newest ``modify_time`` first."""
+    found: list[Execution] = []
+    for state in _LIVE:
+        names = reader.members(STATE_INDEX, state.value)
+        found += _load(reader, names, lambda execution, state=state: execution.compute_state.state_type is state)
+    return _newest_first(found)
+
+
+def get_execution_count(reader: Reader, state: ExecutionState) -> int:
+    """How many executions are in this state."""
+    return counts_of(reader.values).get(state.value, 0)
+
+
+def counts(reader: Reader) -> dict[ExecutionState, int]:
+    """State to number of executions: all twelve, in their order, and behind them any other that occurs."""
+    by_name = counts_of(reader.values)
+    found = {state: by_name.pop(state.value, 0) for state in ExecutionState}
+    return found | {ExecutionState(name): number for name, number in sorted(by_name.items())}
+
+
+def get_execution_events(reader: Reader, execution_id: str) -> list[Event]:
+    """An execution's events in the order they were written.
+
+    A line that can't be read is left out with a warning. Raises ``ExecutionEventsNotFoundError`` if there is no event.
+    """
+    lines = reader.lines(EXECUTION_EVENTS, execution_id)
+    events: list[Event] = []
+    for number, line in enumerate((lines or b"").rstrip(b"\n").split(b"\n") if lines else (), start=1):
+        try:
+            events.append(parse_event(line))
+        except (CodecError, InvalidExecutionError) as error:
+            _LOG.warning("line %d of the events of execution %s is damaged: %s", number, execution_id, error)
+    if not events:
+        raise ExecutionEventsNotFoundError(execution_id)
+    return events
+
+
+def get_checkpoint(reader: Reader, name: str) -> int:
+    """The number kept under this name, 0 if there is none."""
+    data = reader.record(SEQUENCE_TRACKING, name)
+    if data is None:
+        return 0
+    try:
+        return parse_checkpoint(data)[1]
+    except CodecError as error:
+        raise reader.damage(SEQUENCE_TRACKING, name, error.reason) from error
+
+
+def page_of_executions(
+    reader: Reader,
+    *,
+    state: ExecutionState | None,
+    job_id: str | None,
+    namespace: str | None,
+    limit: int,
+    after: str | None,
+) -> tuple[list[Execution], str | None]:
+    """Up to ``limit`` executions in ID order that come after ``after``, and the ID to go on after (``None``: the end).
+
+    Memory grows with ``limit``, not with the store.
+    """
+    if job_id is not None:
+        names = reader.members(JOB_INDEX, job_id)
+    elif state is not None:
+        names = reader.members(STATE_INDEX, state.value)
+    else:
+        names = reader.record_names(EXECUTIONS)
+
+    def ids() -> Iterable[tuple[str, str]]:
+        for name in names:
+            key = reader.key_of(name)
+            if key is None:
+                loaded = _load(reader, [name], lambda _: True)
+                if not loaded:
+                    continue
+                key = loaded[0].id
+            if after is None or key > after:
+                yield key, name
+
+    # One more than asked for tells whether there is more.
+    chosen = heapq.nsmallest(limit + 1, ids())
+    page = chosen[:limit]
+
+    def wanted(execution: Execution) -> bool:
+        return (
+            (state is None or execution.compute_state.state_type == state)
+            and (job_id is None or execution.job_id == job_id)
+            and (namespace is None or execution.namespace == namespace)
+        )
+
+    found = _load(reader, [name for _, name in page], wanted)
+    return found, page[-1][0] if len(chosen) > limit else None
+
+
+def _load(reader: Reader, names: Iterable[str], wanted: Callable[[Execution], bool]) -> list[Execution]:
+    """The records of these names. What is dangling or damaged is left out with a warning: one file mustn't take a
+    whole list down (the reference's lists fail)."""
+    found: list[Execution] = []
+    for name in names:
+        try:
+            record = reader.record_named(EXECUTIONS, name)
+            if record is None:
+                _LOG.warning("an index names execution %s, which isn't there; run 'execstore verify'", name)
+                continue
+            execution = parse_execution(record)
+        except (CodecError, InvalidExecutionError) as error:
+            _LOG.warning("execution %s is damaged: %s; run 'execstore verify'", name, error)
+            continue
+        except ExecStoreError as error:
+            _LOG.warning("execution %s can't be read: %s", name, error)
+            continue
+        if wanted(execution):
+            found.append(execution)
+    return found
+
+
+def _newest_first(executions: list[Execution]) -> list[Execution]:
+    return sorted(executions, key=lambda execution: execution.modify_time, reverse=True)

@@ -1,0 +1,404 @@
+"""The store: Bacalhau's ``ExecutionStore`` (``pkg/compute/store/types.go``) on a directory tree."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from execstore import operations, queries
+from execstore.errors import InvalidArgumentError, StoreClosedError, TransactionOpenError
+from execstore.event_log import StoreEventLog
+from execstore.models import Event, Execution, UpdateExecutionRequest
+from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
+from execstore.records import parse_execution
+from execstore.schema import LAYOUT
+from execstore.states import ExecutionState
+from execstore.transaction import Transaction
+from execstore.tree.tree import Tree
+from execstore.watcher.event_store import EventStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import Literal, Self
+
+    from execstore.integrity.report import RepairReport, VerifyReport
+    from execstore.tree.change import Change
+    from execstore.tree.reader import Reader
+
+__all__ = ["Store"]
+
+_T = TypeVar("_T")
+_PAGE = 256
+
+
+class Store:
+    """Executions of jobs: their records, events and states, on plain files below ``path``.
+
+    Every writing method returns once its change is durable and visible to every reader in every process. Readers take
+    no lock and always see the outcome of whole transactions. One ``Store`` may be used from many threads; any number
+    of processes may open the same path at once. After a fork the child's first call opens the store again for it.
+
+    Args:
+        path: the folder. It is made if it isn't there.
+        read_only: never write a byte; works on read-only media, and for a user who may only read.
+        durability: ``"full"``: what returned survives a power cut. ``"relaxed"``: it survives the death of the
+            process; a power cut can lose or tear the newest changes, and the next opening mends the store first.
+        lock_timeout: seconds to wait for other writers before `StoreBusyError`.
+        event_retention: how long events are kept in the event log at least.
+        long_poll_timeout: seconds that ``get_events`` waits for something new.
+        clock: gives nanoseconds since the epoch. Times of one store only go up, whatever it says.
+        max_document_bytes: the largest record, in bytes of JSON.
+
+    Raises:
+        StoreNotFoundError: ``read_only``, and there is no store.
+        NotAStoreError: a file, or a folder with other things in it. It is left untouched.
+        UnsupportedFormatError: the store is of a newer or older version.
+        StoreCorruptedError, StoreBusyError, StoreFullError, StoreReadOnlyError, UnsupportedFilesystemError
+        InvalidArgumentError: an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        durability: Literal["full", "relaxed"] = "full",
+        lock_timeout: float = 30.0,
+        event_retention: timedelta = timedelta(hours=24),
+        long_poll_timeout: float = 10.0,
+        clock: Callable[[], int] = time.time_ns,
+        max_document_bytes: int = MAX_DOCUMENT_BYTES,
+    ) -> None:
+        self._path = os.fspath(path)
+        if not isinstance(self._path, str) or not self._path or "\0" in self._path:
+            raise InvalidArgumentError("path", f"must be the path of a folder, not {path!r}")
+        if durability not in {"full", "relaxed"}:
+            raise InvalidArgumentError("durability", f'must be "full" or "relaxed", not {durability!r}')
+        for name, number in (("lock_timeout", lock_timeout), ("long_poll_timeout", long_poll_timeout)):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
+                raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
+        if not isinstance(event_retention, timedelta) or event_retention < timedelta(0):
+            raise InvalidArgumentError("event_retention", f"must be a timedelta, not negative, but is {event_retention!r}")
+        if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
+            raise InvalidArgumentError("max_document_bytes", f"must be an integer over 0, but is {max_document_bytes!r}")
+        self._read_only = read_only
+        self._durability = durability
+        self._lock_timeout_seconds = float(lock_timeout)
+        self._event_retention = event_retention
+        self._long_poll_timeout_seconds = float(long_poll_timeout)
+        self._closed = False
+        self._local = threading.local()
+        self._open_transaction: Transaction | None = None
+        self._event_store: EventStore | None = None
+        self.rules = Rules(clock, max_document_bytes)
+        self._tree = self._open_tree()
+
+    def _open_tree(self) -> Tree:
+        return Tree(
+            self._path,
+            LAYOUT,
+            read_only=self._read_only,
+            flush_commits=self._durability == "full",
+            lock_timeout_seconds=self._lock_timeout_seconds,
+            mend=_mend,
+        )
+
+    # --- executions: writing ---
+
+    def create_execution(self, execution: Execution, *events: Event | None) -> Execution:
+        """Store a new execution, in state New or BidAccepted, with its first events.
+
+        Returns:
+            What was stored: revision 1, ``create_time`` and ``modify_time`` set. The argument is left as it was.
+
+        Raises:
+            NilExecutionError: ``None`` was given.
+            InvalidExecutionStateError, InvalidExecutionRevisionError, InvalidExecutionError: it can't be created.
+            ExecutionAlreadyExistsError
+        """
+        record = self.apply(
+            "create_execution",
+            lambda change: operations.create_execution(change, execution, events, self.rules),
+        )
+        return parse_execution(record)
+
+    def update_execution_state(self, request: UpdateExecutionRequest) -> Execution:
+        """Merge new values into an execution if the request's conditions hold, and add events.
+
+        A zero value in ``new_values`` changes nothing; ``request.clear`` names fields to set back. Returns what was
+        stored, its revision one higher.
+
+        Raises:
+            ExecutionNotFoundError
+            InvalidExecutionStateError, InvalidExecutionRevisionError: a condition doesn't hold.
+            ExecutionAlreadyTerminalError: the execution has ended.
+            InvalidExecutionError: a new value can't be stored.
+        """
+        record = self.apply(
+            "update_execution_state",
+            lambda change: operations.update_execution_state(change, request, self.rules),
+        )
+        return parse_execution(record)
+
+    def delete_execution(self, execution_id: str) -> None:
+        """Remove an execution, in whatever state, with its events. Raises ``ExecutionNotFoundError``."""
+        self.apply(
+            "delete_execution", lambda change: operations.delete_execution(change, execution_id, self.rules)
+        )
+
+    def add_execution_event(self, execution_id: str, *events: Event | None) -> None:
+        """Add events to an execution, in whatever state. Raises ``ExecutionNotFoundError``, ``InvalidExecutionError``."""
+        self.apply(
+            "add_execution_event",
+            lambda change: operations.add_execution_event(change, execution_id, events, self.rules),
+        )
+
+    def checkpoint(self, name: str, sequence_number: int) -> None:
+        """Keep a number (an integer, not negative) under a name; it may go back.
+
+        Raises:
+            CheckpointNameBlankError: the name is empty.
+            InvalidArgumentError: not such a number.
+        """
+        self.apply("checkpoint", lambda change: operations.store_checkpoint(change, name, sequence_number))
+
+    # --- executions: reading ---
+
+    def get_execution(self, execution_id: str) -> Execution:
+        """The execution of this ID. Raises ``ExecutionNotFoundError``."""
+        return self.look(lambda reader: queries.get_execution(reader, execution_id))
+
+    def get_executions(self, job_id: str) -> list[Execution]:
+        """A job's executions, newest ``modify_time`` first. Raises ``ExecutionsNotFoundForJobError``."""
+        return self.look(lambda reader: queries.get_executions(reader, job_id))
+
+    def get_live_executions(self) -> list[Execution]:
+        """The executions in BidAccepted, Running or Publishing, newest ``modify_time`` first."""
+        return self.look(queries.get_live_executions)
+
+    def get_execution_count(self, state: ExecutionState) -> int:
+        """How many executions are in a state. It costs the same at any size of the store."""
+        if not isinstance(state, ExecutionState):
+            state = ExecutionState.parse(state, "state")
+        return self.look(lambda reader: queries.get_execution_count(reader, state))
+
+    def get_execution_events(self, execution_id: str) -> list[Event]:
+        """An execution's events in write order. Raises ``ExecutionEventsNotFoundError`` if there are none."""
+        return self.look(lambda reader: queries.get_execution_events(reader, execution_id))
+
+    def get_checkpoint(self, name: str) -> int:
+        """The number kept under a name, 0 if there is none. Raises ``CheckpointNameBlankError``."""
+        check_checkpoint_name(name)
+        return self.look(lambda reader: queries.get_checkpoint(reader, name))
+
+    def list_executions(
+        self,
+        *,
+        state: ExecutionState | None = None,
+        job_id: str | None = None,
+        namespace: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Iterator[Execution]:
+        """The executions that fit all that is given, in ID order (by code point), read page by page as they are used.
+
+        ``after=<last ID>`` goes on behind an ID. Each page is one moment of the store; what is created meanwhile
+        behind the last ID shows up. A damaged record is left out with a warning.
+
+        Raises:
+            InvalidArgumentError: a negative limit.
+        """
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InvalidArgumentError("limit", f"must be an integer, not negative, but is {limit!r}")
+        if state is not None and not isinstance(state, ExecutionState):
+            state = ExecutionState.parse(state, "state")
+        self._check_open()
+        return self._pages(state, job_id, namespace, limit, after)
+
+    def _pages(
+        self,
+        state: ExecutionState | None,
+        job_id: str | None,
+        namespace: str | None,
+        limit: int | None,
+        after: str | None,
+    ) -> Iterator[Execution]:
+        remaining = limit
+        page_size = _PAGE
+        while remaining is None or remaining > 0:
+            wanted = page_size if remaining is None else min(page_size, remaining)
+            position = after
+
+            def look(reader: Reader, wanted: int = wanted, position: str | None = position) -> tuple[list[Execution], str | None]:
+                return queries.page_of_executions(
+                    reader, state=state, job_id=job_id, namespace=namespace, limit=wanted, after=position
+                )
+
+            page, after = self.look(look)
+            yield from page
+            if remaining is not None:
+                remaining -= len(page)
+            if after is None:
+                return
+            # Each page costs a walk over the names; larger ones keep a walk over the whole store linear in practice.
+            page_size = min(page_size * 4, 65536)
+
+    def counts(self) -> dict[ExecutionState, int]:
+        """State to number of executions, all twelve states. It costs the same at any size of the store."""
+        return self.look(queries.counts)
+
+    # --- transactions and events ---
+
+    def begin_tx(self) -> Transaction:
+        """Begin a transaction: a context manager that commits at its end and rolls back on an exception.
+
+        It holds the store's write lock until it ends.
+
+        Raises:
+            TransactionOpenError: this thread has one open already.
+            StoreBusyError: other writers held the lock for longer than ``lock_timeout``.
+        """
+        tree = self._writable("begin_tx")
+        change = tree.begin()
+
+        def commit(ended: Change) -> None:
+            self._forget(transaction)
+            tree.commit(ended)
+
+        def rollback(ended: Change) -> None:
+            self._forget(transaction)
+            tree.rollback(ended)
+
+        transaction = Transaction(change, self.rules, commit, rollback)
+        self._local.transaction = self._open_transaction = transaction
+        return transaction
+
+    def _forget(self, transaction: Transaction) -> None:
+        if self._open_transaction is transaction:
+            self._open_transaction = None
+
+    @property
+    def event_store(self) -> EventStore:
+        """The store's event log, as watchers use it. It is closed with the store."""
+        self._check_open()
+        if self._event_store is None:
+            self._event_store = EventStore(StoreEventLog(self), long_poll_timeout=self._long_poll_timeout_seconds)
+        return self._event_store
+
+    def get_event_store(self) -> EventStore:
+        """The same as ``event_store``."""
+        return self.event_store
+
+    # --- integrity ---
+
+    def verify(self) -> VerifyReport:
+        """Check everything: records, events, indexes, counts, event log and head agree. Nothing is changed.
+
+        May be called while others write. See ``execstore.integrity.verify``.
+        """
+        from execstore.integrity.verify import verify
+
+        return verify(self)
+
+    def repair(self) -> RepairReport:
+        """Mend what `verify` finds: indexes and counts are rebuilt, damaged files moved to ``quarantine/``.
+
+        See ``execstore.integrity.repair``.
+        """
+        from execstore.integrity.repair import repair
+
+        return repair(self)
+
+    # --- life ---
+
+    @property
+    def path(self) -> str:
+        """The folder, as it was given."""
+        return self._path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened without the right to write."""
+        return self._read_only
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Close the store; an open transaction is rolled back. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        transaction = self._open_transaction
+        if self._tree.process_id != os.getpid():
+            return
+        if transaction is not None:
+            transaction.rollback()
+        self._tree.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self._path!r}{', closed' if self._closed else ''})"
+
+    # --- for the modules beside this one ---
+
+    def look(self, query: Callable[[Reader], _T]) -> _T:
+        """Give what ``query`` finds in one moment of the store."""
+        return self.engine("reading").read(query)
+
+    def apply(self, method: str, operation: Callable[[Change], _T]) -> _T:
+        """Do one operation as a transaction of its own."""
+        tree = self._writable(method)
+        change = tree.begin()
+        try:
+            result = operation(change)
+        except BaseException:
+            tree.rollback(change)
+            raise
+        tree.commit(change)
+        return result
+
+    def engine(self, what: str) -> Tree:
+        """The engine, opened again if this process inherited the store by a fork."""
+        self._check_open()
+        if self._tree.process_id != os.getpid():
+            self._reopen_after_fork(what)
+        return self._tree
+
+    def _reopen_after_fork(self, what: str) -> None:
+        self._tree.abandon()
+        self._local = threading.local()
+        self._open_transaction = None
+        self._event_store = None
+        self._tree = self._open_tree()
+
+    def _writable(self, method: str) -> Tree:
+        tree = self.engine(method)
+        transaction: Transaction | None = getattr(self._local, "transaction", None)
+        if transaction is not None and not transaction.closed:
+            raise TransactionOpenError(method)
+        return tree
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(self._path)
+
+
+def _mend(change: Change) -> None:
+    from execstore.integrity.repair import mend
+
+    mend(change)
