@@ -73,6 +73,10 @@ class Bucket:
         found = self._find(name)
         return found if isinstance(found, Bucket) else None
 
+    def count(self) -> int:
+        """How many keys it has. Raises: SourceDamagedError."""
+        return sum(page.count for page, _, _ in self._leaves())
+
     def _open(self, value: bytes, page_id: int, index: int) -> Bucket:
         if self._place.inline:
             raise self._pages.damaged(page_id, "there is a bucket inside an inline bucket")
@@ -89,7 +93,16 @@ class Bucket:
         return self._pages.read(place.root_page, place.parent_id, place.index)
 
     def _elements(self) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-        """(page number, element number, flags, key, value) of every element, by key.
+        """(page number, element number, flags, key, value) of every element, by key."""
+        for page, lowest, above_all in self._leaves():
+            previous = None
+            for index, (flags, key, value) in enumerate(self._pages.leaf_elements(page)):
+                self._check_order(page, index, key, previous, (lowest, above_all))
+                previous = key
+                yield page.page_id, index, flags, key, value
+
+    def _leaves(self) -> Iterator[tuple[Page, bytes, bytes | None]]:
+        """Every leaf page by its keys, and the bounds of these: at least the one, below the other.
 
         A branch's key is a lower bound of all that is below it, the next one's an upper bound (bbolt, tx_check.go).
         """
@@ -101,11 +114,7 @@ class Bucket:
             if page.is_leaf:
                 if not page.count and page.page_id not in {self._place.root_page, self._place.parent_id}:
                     raise pages.damaged(page.page_id, "an empty leaf page below a branch")
-                previous = None
-                for index, (flags, key, value) in enumerate(pages.leaf_elements(page)):
-                    self._check_order(page, index, key, previous, (lowest, above_all))
-                    previous = key
-                    yield page.page_id, index, flags, key, value
+                yield page, lowest, above_all
                 continue
             children = pages.branch_elements(page)
             upper = above_all

@@ -1,0 +1,220 @@
+"""Taking items (see ``items``) into a store: a new one, whole or not at all, or one that is there, one by one.
+
+A new store is made beside the place where it is to be and given its name at the end, so that an import that fails, or
+is stopped, leaves nothing behind. What goes into an existing store overwrites nothing: each execution that isn't there
+is stored in a transaction of its own, with its events and a CREATE in the event log for those who watch; each that is
+there already, and different, is a conflict. The event log of the source and its watchers' checkpoints have no place in
+a log that counts otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from execstore import records
+from execstore.errors import (
+    ExecutionAlreadyExistsError,
+    ExecutionEventsNotFoundError,
+    ExecutionNotFoundError,
+    ImportConflictError,
+)
+from execstore.interop.door import ImportDoor
+from execstore.interop.items import CheckpointItem, ExecutionItem, ImportReport, LogEnd, LogItem
+from execstore.interop.progress import Progress
+from execstore.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from execstore.interop.items import Item
+    from execstore.tree.change import Change
+
+__all__ = ["Source", "import_into", "import_new"]
+
+# A transaction of this size costs little more than its contents, and is soon out of memory again.
+_BATCH_BYTES: Final = 1 << 19
+_ITEM_BYTES: Final = 512  # about what paths and numbers of an item take beside its data
+
+
+class Source(Protocol):
+    """Where items come from. ``skipped`` and ``notes`` are complete once ``items`` has come to its end."""
+
+    path: str
+    skipped: list[str]
+    notes: list[str]
+
+    def items(self) -> Iterator[Item]:
+        """Executions, then the log, then checkpoints."""
+
+
+def import_new(source: Source, path: str | os.PathLike[str], progress: Progress | None = None) -> ImportReport:
+    """Make a store at ``path`` of everything that ``source`` gives. There must be nothing, or an empty folder.
+
+    Raises: ImportConflictError if there is something; SourceDamagedError from the source; what ``Store`` raises.
+    """
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise ImportConflictError([f"{target} is there already; give the import a new folder, or merge (--merge)"])
+    parent, name = os.path.split(target)
+    os.makedirs(parent, exist_ok=True)
+    beside = tempfile.mkdtemp(prefix=f".{name}.importing-", dir=parent)
+    try:
+        with Store(beside, durability="relaxed") as store:
+            report = _fill(source, store, progress or Progress("importing", "items"))
+        os.rename(beside, target)
+        _sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return report
+
+
+def _fill(source: Source, store: Store, progress: Progress) -> ImportReport:
+    report = ImportReport()
+    with progress:
+        for batch in _batches(source.items()):
+            store.apply("import", partial(_take_all, batch, store.rules.clock, source, report))
+            for item in batch:
+                progress.advance(done=item.done if isinstance(item, ExecutionItem) else None)
+        report.seconds = progress.seconds
+    _finish(report, source)
+    return report
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        if isinstance(item, ExecutionItem):
+            size += len(item.record) + len(item.event_lines)
+        elif isinstance(item, LogItem):
+            size += len(item.line)
+        size += _ITEM_BYTES
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _take_all(
+    batch: list[Item], clock: Callable[[], int], source: Source, report: ImportReport, change: Change
+) -> None:
+    door = ImportDoor(change, clock)
+    for item in batch:
+        _take(door, item, source, report)
+
+
+def _take(door: ImportDoor, item: Item, source: Source, report: ImportReport) -> None:
+    if isinstance(item, ExecutionItem):
+        try:
+            door.put_execution(item.execution, item.record, item.event_lines, announce=False)
+        except ExecutionAlreadyExistsError:
+            raise ImportConflictError([f"execution {item.execution.id} stands in {source.path} twice"]) from None
+        report.executions += 1
+        report.execution_events += item.events
+    elif isinstance(item, LogItem):
+        door.append_log(item.seq_num, item.line, item.timestamp)
+        report.log_events += 1
+    elif isinstance(item, LogEnd):
+        door.end_log(item.latest)
+    elif item.of_watcher:
+        door.put_watcher_checkpoint(item.name, item.sequence_number)
+        report.watcher_checkpoints += 1
+    else:
+        door.put_checkpoint(item.name, item.sequence_number)
+        report.checkpoints += 1
+
+
+def import_into(source: Source, store: Store, progress: Progress | None = None) -> ImportReport:
+    """Add to ``store`` what ``source`` gives and it hasn't got. ``report.conflicts`` lists what was left alone.
+
+    Raises: SourceDamagedError from the source (what came before it is kept); what ``Store`` raises.
+    """
+    report = ImportReport()
+    left_out = {"events of the event log": 0, "checkpoints of watchers": 0}
+    with progress or Progress("importing", "items") as shown:
+        for item in source.items():
+            if isinstance(item, ExecutionItem):
+                _merge_execution(store, item, report)
+                shown.advance(done=item.done)
+            elif isinstance(item, CheckpointItem) and not item.of_watcher:
+                _merge_checkpoint(store, item, report)
+            elif isinstance(item, CheckpointItem):
+                left_out["checkpoints of watchers"] += 1
+            elif isinstance(item, LogItem):
+                left_out["events of the event log"] += 1
+        report.seconds = shown.seconds
+    for what, number in left_out.items():
+        if number:
+            report.notes.append(f"{number} {what} left out: this store has an event log of its own")
+    _finish(report, source)
+    return report
+
+
+def _merge_execution(store: Store, item: ExecutionItem, report: ImportReport) -> None:
+    execution_id = item.execution.id
+    try:
+        store.apply("import", partial(_add_execution, item, store.rules.clock))
+    except ExecutionAlreadyExistsError:
+        difference = _difference(store, item)
+        if difference:
+            report.conflicts.append(f"execution {execution_id}: {difference}")
+        else:
+            report.already_there += 1
+        return
+    report.executions += 1
+    report.execution_events += item.events
+
+
+def _add_execution(item: ExecutionItem, clock: Callable[[], int], change: Change) -> None:
+    ImportDoor(change, clock).put_execution(item.execution, item.record, item.event_lines, announce=True)
+
+
+def _difference(store: Store, item: ExecutionItem) -> str:
+    """In what way the stored execution isn't the one that is imported; nothing if it is."""
+    try:
+        stored = store.get_execution(item.execution.id)
+    except ExecutionNotFoundError:
+        return "it was deleted while it was imported"
+    if records.encode_execution(stored) != item.record:
+        if stored.revision != item.execution.revision:
+            return f"it is stored with revision {stored.revision}, the import has {item.execution.revision}"
+        return "it is stored with other contents"
+    with contextlib.suppress(ExecutionEventsNotFoundError):
+        events = store.get_execution_events(item.execution.id)
+        stored_lines = b"".join(records.encode_event(event) + b"\n" for event in events)
+        return "" if stored_lines == item.event_lines else "it is stored with other events"
+    return "it is stored without events" if item.events else ""
+
+
+def _merge_checkpoint(store: Store, item: CheckpointItem, report: ImportReport) -> None:
+    stored = store.get_checkpoint(item.name)
+    if stored == item.sequence_number:
+        report.already_there += 1
+    elif stored:
+        report.conflicts.append(
+            f"checkpoint {item.name}: it is stored as {stored}, the import has {item.sequence_number}"
+        )
+    else:
+        store.checkpoint(item.name, item.sequence_number)
+        report.checkpoints += 1
+
+
+def _finish(report: ImportReport, source: Source) -> None:
+    report.skipped += source.skipped
+    report.notes += source.notes
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

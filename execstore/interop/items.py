@@ -1,0 +1,99 @@
+"""What an import is made of, wherever it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from execstore import records
+from execstore.errors import InvalidExecutionError
+from execstore.validation import check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from execstore.models import Execution
+
+__all__ = [
+    "CheckpointItem",
+    "ExecutionItem",
+    "ImportReport",
+    "Item",
+    "LogEnd",
+    "LogItem",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionItem:
+    """An execution as it was stored, with its events in the order in which they were written.
+
+    :param record: its bytes, as ``records.encode_execution`` makes them.
+    :param event_lines: its events, as ``records.encode_event`` makes them, each with a newline.
+    :param events: how many there are.
+    :param done: how much of the source has been read with it, from 0 to 1; ``None`` if that isn't known.
+    """
+
+    execution: Execution
+    record: bytes
+    event_lines: bytes = b""
+    events: int = 0
+    done: float | None = None
+
+    @classmethod
+    def of(cls, execution: Execution, events: Sequence[bytes], done: float | None = None) -> Self:
+        """Encode an execution, whose events are encoded already.
+
+        :raises InvalidExecutionError: naming what a store can't hold.
+        """
+        for member, value in (("ID", execution.id), ("JobID", execution.job_id)):
+            if not value:
+                raise InvalidExecutionError(member, "must not be empty")
+            check_id(value, member)
+        event_lines = b"".join([line + b"\n" for line in events])
+        return cls(execution, records.encode_execution(execution), event_lines, len(events), done)
+
+
+@dataclass(frozen=True, slots=True)
+class LogItem:
+    """An event of the event log: its number, its whole line (see ``watcher.lines``) and its time in nanoseconds."""
+
+    seq_num: int
+    line: bytes
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """The number that the log gave out last. Higher than any event's number if the newest ones were collected."""
+
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointItem:
+    """A checkpoint of the store (``Store.checkpoint``), or of a watcher."""
+
+    name: str
+    sequence_number: int
+    of_watcher: bool
+
+
+Item: TypeAlias = ExecutionItem | LogItem | LogEnd | CheckpointItem
+"""A source gives the executions first, then the log in order with its end, then the checkpoints."""
+
+
+@dataclass
+class ImportReport:
+    """What an import did. ``conflicts``, ``skipped`` and ``notes`` are sentences."""
+
+    executions: int = 0
+    execution_events: int = 0
+    log_events: int = 0
+    checkpoints: int = 0
+    watcher_checkpoints: int = 0
+    already_there: int = 0
+    conflicts: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
