@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from execstore.errors import InvalidExecutionError
-from execstore.parts import RunCommandResult, SpecConfig, State
+from execstore.parts import RunCommandResult, SpecConfig, State, StateT
 from execstore.states import DesiredState
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _merge_json(stored: Any, new: Any) -> Any:
     return merged
 
 
-def _merge_state(stored: State, new: State) -> State:
+def _merge_state(stored: State[StateT], new: State[StateT]) -> State[StateT]:
     return State(
         new.state_type if new.state_type.number else stored.state_type,
         new.message or stored.message,

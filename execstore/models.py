@@ -55,11 +55,11 @@ class _UnsetNamespace(str):
 _UNSET_NAMESPACE: Final = _UnsetNamespace("default")
 
 
-def _undefined() -> State:
+def _undefined() -> State[ExecutionState]:
     return State(ExecutionState.UNDEFINED)
 
 
-def _pending() -> State:
+def _pending() -> State[DesiredState]:
     return State(DesiredState.PENDING)
 
 
@@ -85,8 +85,8 @@ class Execution:
     job: Mapping[str, Any] | None = None
     job_version: int = 0
     allocated_resources: Mapping[str, Any] | None = None
-    desired_state: State = field(default_factory=_pending)
-    compute_state: State = field(default_factory=_undefined)
+    desired_state: State[DesiredState] = field(default_factory=_pending)
+    compute_state: State[ExecutionState] = field(default_factory=_undefined)
     published_result: SpecConfig | None = None
     run_output: RunCommandResult | None = None
     previous_execution: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from execstore.codec import inner_member
 from execstore.errors import InvalidExecutionError
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "ExecutionEvent", "RunCommandResult", "SpecConfig", "State"]
 
+StateT = TypeVar("StateT", ExecutionState, DesiredState)
+
 
 @dataclass(frozen=True)
-class State:
+class State(Generic[StateT]):
     """A state with its reason.
 
     :param state_type: an ``ExecutionState`` or a ``DesiredState``.
     """
 
-    state_type: ExecutionState | DesiredState
+    state_type: StateT
     message: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
@@ -45,7 +47,7 @@ class State:
         cls,
         data: Mapping[str, Any],
         *,
-        state_class: type[ExecutionState | DesiredState] = ExecutionState,
+        state_class: type[Any] = ExecutionState,
         member: str = "",
     ) -> Self:
         """Read ``{"StateType": name or number, "Message": …, "Details": {…}}``.

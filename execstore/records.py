@@ -97,7 +97,7 @@ def _extra_text(extra: Mapping[str, Any], member: str, encode: _Encode, separato
     )
 
 
-def _state_text(state: State, member: str, encode: _Encode) -> str:
+def _state_text(state: State[Any], member: str, encode: _Encode) -> str:
     message = f',"Message":{encode_text(state.message)}' if state.message else ""
     details = f',"Details":{_json_text(state.details, f"{member}.Details", encode)}' if state.details else ""
     return f'{{"StateType":"{state.state_type.value}"{message}{details}{_extra_text(state.extra, member, encode)}}}'

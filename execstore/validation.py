@@ -168,7 +168,7 @@ def check_execution(execution: Execution) -> None:
         codec.check(execution.allocated_resources, "AllocatedResources")
     if execution.published_result is not None and execution.published_result.params:
         codec.check(execution.published_result.params, "PublishedResult.Params")
-    parts: dict[str, Execution | State | SpecConfig | RunCommandResult | None] = {
+    parts: dict[str, Execution | State[Any] | SpecConfig | RunCommandResult | None] = {
         "": execution,
         "DesiredState": execution.desired_state,
         "ComputeState": execution.compute_state,
@@ -237,7 +237,7 @@ def _require_execution(execution: Execution) -> None:
         raise InvalidExecutionError("", f"must be an Execution, not {type(execution).__name__}")
 
 
-def _check_state(state: State, state_class: type[ExecutionState | DesiredState], member: str) -> None:
+def _check_state(state: State[Any], state_class: type[ExecutionState | DesiredState], member: str) -> None:
     if not isinstance(state, State):
         raise InvalidExecutionError(member, f"must be a State, not {type(state).__name__}")
     if not isinstance(state.state_type, state_class):
@@ -268,7 +268,7 @@ def _check_run_output(output: RunCommandResult, member: str) -> None:
     _check_extra(output, member)
 
 
-def _check_extra(model: Execution | Event | State | SpecConfig | RunCommandResult, member: str) -> None:
+def _check_extra(model: Execution | Event | State[Any] | SpecConfig | RunCommandResult, member: str) -> None:
     if type(model.extra) is dict and not model.extra:
         return
     check_object(model.extra, "extra", member)
