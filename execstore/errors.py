@@ -98,7 +98,7 @@ class NilExecutionError(ExecStoreError):
 
 
 class InvalidExecutionError(ExecStoreError, ValueError):
-    """A value can't be stored. ``member`` names where it stands (``"Job.Tasks[0].Name"``, ``""`` if it is the whole)."""
+    """A value can't be stored. ``member`` names where it stands (``"Job.Tasks[0].Name"``, ``""``: the whole)."""
 
     def __init__(self, member: str, reason: str, *, message: str | None = None) -> None:
         if message is None:
@@ -165,9 +165,7 @@ class ExecutionAlreadyTerminalError(ExecStoreError):
     """The execution has ended; an ended execution is never updated."""
 
     def __init__(self, execution_id: str, actual: str, new_state: str) -> None:
-        super().__init__(
-            f"execution {execution_id} is in terminal state {actual} and cannot transition to {new_state}"
-        )
+        super().__init__(f"execution {execution_id} is in terminal state {actual} and cannot transition to {new_state}")
         self.execution_id = execution_id
         self.actual = actual
         self.new_state = new_state
@@ -281,7 +279,7 @@ class StoreBusyError(ExecStoreError, TimeoutError):
 class StoreCorruptedError(ExecStoreError):
     """A file of the store isn't what was written. ``path`` is the file, ``reason`` what is wrong with it."""
 
-    def __init__(self, path: str, reason: str, remedy: str = "run 'execstore verify' to see all that is damaged") -> None:
+    def __init__(self, path: str, reason: str, remedy: str = "'execstore verify' shows all that is damaged") -> None:
         super().__init__(f"{path} is damaged: {reason}; {remedy}")
         self.path = path
         self.reason = reason
@@ -326,7 +324,10 @@ class UnsupportedFormatError(ExecStoreError):
         if found > supported:
             text = f"is newer (format {found}) than this program (format {supported}); install a newer execstore"
         else:
-            text = f"is older (format {found}) than this program (format {supported}); upgrade it with the execstore it was written by"
+            text = (
+                f"is older (format {found}) than this program (format {supported}); "
+                f"upgrade it with the execstore it was written by"
+            )
         super().__init__(f"the store at {path} {text}; nothing was changed")
         self.path = path
         self.found = found

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from execstore.store import Store
+    from execstore.tree.change import Change
     from execstore.tree.reader import Reader
     from execstore.watcher.events import Operation
 
@@ -46,7 +47,7 @@ class StoreEventLog:
         return self._state().oldest
 
     def read(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
-        tree = self._store.engine("reading events")
+        tree = self._store.engine()
 
         def look(reader: Reader) -> list[tuple[int, bytes]]:
             return tree.log.read(reader, max(first, LogState.of(reader.values).oldest), maximum)
@@ -54,8 +55,8 @@ class StoreEventLog:
         return tree.read(look)
 
     def append(self, operation: Operation, object_type: str, object_json: bytes) -> int:
-        def store_event(change: operations.Change) -> int:
-            return operations.store_event(change, operation.value, object_type, object_json, self._store.rules)
+        def store_event(change: Change) -> int:
+            return operations.store_event(change, operation, object_type, object_json, self._store.rules)
 
         return self._store.apply("store_event", store_event)
 
@@ -65,7 +66,7 @@ class StoreEventLog:
         Commits of this process wake it at once. Those of others show in the head file, which is looked at every 0.1 s.
         """
         deadline = time.monotonic() + timeout_seconds
-        tree = self._store.engine("waiting for events")
+        tree = self._store.engine()
         while not self.closed and not interrupted():
             ticket = tree.change_ticket()
             if interrupted() or self.closed:
@@ -80,7 +81,7 @@ class StoreEventLog:
 
     def wake(self) -> None:
         if not self.closed:
-            self._store.engine("waking").wake()
+            self._store.engine().wake()
 
     def get_checkpoint(self, watcher_id: str) -> int | None:
         data = self._store.look(lambda reader: reader.record(CHECKPOINTS, watcher_id))
@@ -92,13 +93,13 @@ class StoreEventLog:
             raise CheckpointError(watcher_id, error.reason) from error
 
     def store_checkpoint(self, watcher_id: str, sequence_number: int) -> None:
-        def store(change: operations.Change) -> None:
+        def store(change: Change) -> None:
             operations.store_watcher_checkpoint(change, watcher_id, sequence_number)
 
         self._store.apply("store_checkpoint", store)
 
     def remove_checkpoint(self, watcher_id: str) -> bool:
-        def remove(change: operations.Change) -> bool:
+        def remove(change: Change) -> bool:
             there = change.record(CHECKPOINTS, watcher_id) is not None
             if there:
                 change.remove_record(CHECKPOINTS, watcher_id)

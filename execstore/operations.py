@@ -27,7 +27,6 @@ from execstore.records import (
     encode_checkpoint,
     encode_event,
     encode_execution,
-    encode_log_event,
     encode_upsert,
     parse_event,
     parse_execution,
@@ -52,6 +51,8 @@ from execstore.validation import (
     validate_for_create,
     validate_new_values,
 )
+from execstore.watcher.events import Operation
+from execstore.watcher.lines import encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -75,8 +76,6 @@ __all__ = [
 ]
 
 MAX_DOCUMENT_BYTES = 16 << 20
-
-_CREATE, _UPDATE, _DELETE = "CREATE", "UPDATE", "DELETE"
 
 
 class Rules(NamedTuple):
@@ -147,7 +146,7 @@ def create_execution(change: Change, execution: Execution, events: Sequence[Even
     change.mark(JOB_INDEX, execution.job_id, execution.id)
     change.mark(STATE_INDEX, state, execution.id)
     _count(change, None, state)
-    _log_upsert(change, _CREATE, compact(record), None, prepared, now)
+    _log_upsert(change, Operation.CREATE, compact(record), None, prepared, now)
     return record
 
 
@@ -181,7 +180,7 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
     if old_state != new_state:
         change.move_mark(STATE_INDEX, old_state, new_state, stored.id)
         _count(change, old_state, new_state)
-    _log_upsert(change, _UPDATE, compact(record), compact(old_record), prepared, now)
+    _log_upsert(change, Operation.UPDATE, compact(record), compact(old_record), prepared, now)
     return record
 
 
@@ -199,7 +198,7 @@ def delete_execution(change: Change, execution_id: str, rules: Rules) -> None:
     change.unmark(JOB_INDEX, stored.job_id, execution_id, drop_empty=True)
     change.unmark(STATE_INDEX, state, execution_id, drop_empty=False)
     _count(change, state, None)
-    _log_upsert(change, _DELETE, None, compact(record), (), now)
+    _log_upsert(change, Operation.DELETE, None, compact(record), (), now)
 
 
 def add_execution_event(change: Change, execution_id: str, events: Sequence[Event | None], rules: Rules) -> None:
@@ -242,7 +241,7 @@ def store_watcher_checkpoint(change: Change, watcher_id: str, sequence_number: i
     change.put_record(CHECKPOINTS, watcher_id, encode_checkpoint(watcher_id, sequence_number))
 
 
-def store_event(change: Change, operation: str, object_type: str, object_json: bytes, rules: Rules) -> int:
+def store_event(change: Change, operation: Operation, object_type: str, object_json: bytes, rules: Rules) -> int:
     """Append an event of a user's own; returns its sequence number."""
     return _log(change, operation, object_type, object_json, _next_time(change, rules))
 
@@ -252,7 +251,7 @@ def store_event(change: Change, operation: str, object_type: str, object_json: b
 
 def _next_time(change: Change, rules: Rules) -> int:
     """Now, and later than any time that this store gave before: lists are ordered by it, so no two may be equal."""
-    now = max(rules.clock(), change.values.get(TIME, 0) + 1)
+    now = max(rules.clock(), int(change.values.get(TIME, 0)) + 1)
     change.set_value(TIME, now)
     return now
 
@@ -283,12 +282,12 @@ def _put_events(change: Change, execution_id: str, prepared: Sequence[PreparedEv
     if prepared:
         change.append_lines(EXECUTION_EVENTS, execution_id, b"".join([event.line + b"\n" for event in prepared]))
         for event in prepared:
-            _log(change, _CREATE, EXECUTION_EVENT, event.log_object, now)
+            _log(change, Operation.CREATE, EXECUTION_EVENT, event.log_object, now)
 
 
 def _log_upsert(
     change: Change,
-    operation: str,
+    operation: Operation,
     current: bytes | None,
     previous: bytes | None,
     prepared: Sequence[PreparedEvent],
@@ -298,8 +297,8 @@ def _log_upsert(
     _log(change, operation, EXECUTION_UPSERT, upsert, now)
 
 
-def _log(change: Change, operation: str, object_type: str, object_json: bytes, now: int) -> int:
-    line = encode_log_event(change.next_log_number(), operation, object_type, object_json, now)
+def _log(change: Change, operation: Operation, object_type: str, object_json: bytes, now: int) -> int:
+    line = encode_line(change.next_log_number(), operation, object_type, object_json, now)
     return change.append_log(line, now)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from execstore.codec import CodecError
@@ -14,7 +15,6 @@ from execstore.errors import (
     ExecutionsNotFoundForJobError,
     InvalidExecutionError,
 )
-from execstore.models import Event, Execution
 from execstore.records import parse_checkpoint, parse_event, parse_execution
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
 from execstore.states import ExecutionState
@@ -22,6 +22,7 @@ from execstore.states import ExecutionState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from execstore.models import Event, Execution
     from execstore.tree.reader import Reader
 
 __all__ = [
@@ -66,7 +67,7 @@ def get_live_executions(reader: Reader) -> list[Execution]:
     found: list[Execution] = []
     for state in _LIVE:
         names = reader.members(STATE_INDEX, state.value)
-        found += _load(reader, names, lambda execution, state=state: execution.compute_state.state_type is state)
+        found += _load(reader, names, partial(_is_in, state))
     return _newest_first(found)
 
 
@@ -176,6 +177,10 @@ def _load(reader: Reader, names: Iterable[str], wanted: Callable[[Execution], bo
         if wanted(execution):
             found.append(execution)
     return found
+
+
+def _is_in(state: ExecutionState, execution: Execution) -> bool:
+    return execution.compute_state.state_type == state
 
 
 def _newest_first(executions: list[Execution]) -> list[Execution]:

@@ -6,12 +6,12 @@ import os
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from execstore import operations, queries
 from execstore.errors import InvalidArgumentError, StoreClosedError, TransactionOpenError
 from execstore.event_log import StoreEventLog
-from execstore.models import Event, Execution, UpdateExecutionRequest
 from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
 from execstore.records import parse_execution
 from execstore.schema import LAYOUT
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from execstore.integrity.report import RepairReport, VerifyReport
+    from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
 
@@ -82,9 +83,11 @@ class Store:
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
         if not isinstance(event_retention, timedelta) or event_retention < timedelta(0):
-            raise InvalidArgumentError("event_retention", f"must be a timedelta, not negative, but is {event_retention!r}")
+            reason = f"must be a timedelta, not negative, but is {event_retention!r}"
+            raise InvalidArgumentError("event_retention", reason)
         if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
-            raise InvalidArgumentError("max_document_bytes", f"must be an integer over 0, but is {max_document_bytes!r}")
+            reason = f"must be an integer over 0, but is {max_document_bytes!r}"
+            raise InvalidArgumentError("max_document_bytes", reason)
         self._read_only = read_only
         self._durability = durability
         self._lock_timeout_seconds = float(lock_timeout)
@@ -146,12 +149,14 @@ class Store:
 
     def delete_execution(self, execution_id: str) -> None:
         """Remove an execution, in whatever state, with its events. Raises ``ExecutionNotFoundError``."""
-        self.apply(
-            "delete_execution", lambda change: operations.delete_execution(change, execution_id, self.rules)
-        )
+        self.apply("delete_execution", lambda change: operations.delete_execution(change, execution_id, self.rules))
 
     def add_execution_event(self, execution_id: str, *events: Event | None) -> None:
-        """Add events to an execution, in whatever state. Raises ``ExecutionNotFoundError``, ``InvalidExecutionError``."""
+        """Add events to an execution, in whatever state.
+
+        Raises:
+            ExecutionNotFoundError, InvalidExecutionError
+        """
         self.apply(
             "add_execution_event",
             lambda change: operations.add_execution_event(change, execution_id, events, self.rules),
@@ -231,14 +236,15 @@ class Store:
         page_size = _PAGE
         while remaining is None or remaining > 0:
             wanted = page_size if remaining is None else min(page_size, remaining)
-            position = after
-
-            def look(reader: Reader, wanted: int = wanted, position: str | None = position) -> tuple[list[Execution], str | None]:
-                return queries.page_of_executions(
-                    reader, state=state, job_id=job_id, namespace=namespace, limit=wanted, after=position
-                )
-
-            page, after = self.look(look)
+            query = partial(
+                queries.page_of_executions,
+                state=state,
+                job_id=job_id,
+                namespace=namespace,
+                limit=wanted,
+                after=after,
+            )
+            page, after = self.look(query)
             yield from page
             if remaining is not None:
                 remaining -= len(page)
@@ -300,7 +306,7 @@ class Store:
 
         May be called while others write. See ``execstore.integrity.verify``.
         """
-        from execstore.integrity.verify import verify
+        from execstore.integrity.verify import verify  # noqa: PLC0415 - only who checks pays for it
 
         return verify(self)
 
@@ -309,7 +315,7 @@ class Store:
 
         See ``execstore.integrity.repair``.
         """
-        from execstore.integrity.repair import repair
+        from execstore.integrity.repair import repair  # noqa: PLC0415
 
         return repair(self)
 
@@ -358,7 +364,7 @@ class Store:
 
     def look(self, query: Callable[[Reader], _T]) -> _T:
         """Give what ``query`` finds in one moment of the store."""
-        return self.engine("reading").read(query)
+        return self.engine().read(query)
 
     def apply(self, method: str, operation: Callable[[Change], _T]) -> _T:
         """Do one operation as a transaction of its own."""
@@ -372,14 +378,14 @@ class Store:
         tree.commit(change)
         return result
 
-    def engine(self, what: str) -> Tree:
+    def engine(self) -> Tree:
         """The engine, opened again if this process inherited the store by a fork."""
         self._check_open()
         if self._tree.process_id != os.getpid():
-            self._reopen_after_fork(what)
+            self._reopen_after_fork()
         return self._tree
 
-    def _reopen_after_fork(self, what: str) -> None:
+    def _reopen_after_fork(self) -> None:
         self._tree.abandon()
         self._local = threading.local()
         self._open_transaction = None
@@ -387,7 +393,7 @@ class Store:
         self._tree = self._open_tree()
 
     def _writable(self, method: str) -> Tree:
-        tree = self.engine(method)
+        tree = self.engine()
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is not None and not transaction.closed:
             raise TransactionOpenError(method)
@@ -399,6 +405,6 @@ class Store:
 
 
 def _mend(change: Change) -> None:
-    from execstore.integrity.repair import mend
+    from execstore.integrity.repair import mend  # noqa: PLC0415
 
     mend(change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from execstore.tree.paths import encode_name, lines_path, marker_path, marker_target, record_path, segment_path
+from execstore.tree.quarantine import set_aside
 from execstore.tree.reader import Reader
 from execstore.tree.segments import LOG_VALUE, LogState
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, RemoveFolder, Step
@@ -90,11 +91,6 @@ class Change(Reader):
         """Remove a group's folder if nothing is in it."""
         self._do(RemoveFolder(f"{index}/{encode_name(group)}"))
 
-    def start_log_at(self, number: int) -> None:
-        """Let an empty log go on with this number: what stood before it was collected elsewhere."""
-        if LogState.of(self._values).latest == 0 and number > 1:
-            self.set_value(LOG_VALUE, LogState(number - 1, number, number).to_value())
-
     def next_log_number(self) -> int:
         """The number that the next line of the log gets."""
         return LogState.of(self._values).latest + 1
@@ -105,6 +101,37 @@ class Change(Reader):
         self._do(Append(segment_path(self._layout.log, state.segment), offset, line + b"\n"))
         self.set_value(LOG_VALUE, state.to_value())
         return state.latest
+
+    # --- for repair ---
+
+    def set_aside(self, path: str, reason: str) -> str:
+        """Move a damaged file to ``quarantine/``, with the reason beside it; returns where it now lies.
+
+        This happens at once. The step makes sure that a replay of the journal doesn't bring the file back.
+        """
+        place = set_aside(self._fs, path, reason)
+        self._do(Remove(path))
+        return place
+
+    def unmark_named(self, index: str, group_name: str, name: str) -> None:
+        """Remove an index entry by names that `groups` and `members_named` gave."""
+        self._do(Remove(f"{index}/{group_name}/{name}"))
+
+    def drop_group_named(self, index: str, group_name: str) -> None:
+        """Remove a group's folder if nothing is in it."""
+        self._do(RemoveFolder(f"{index}/{group_name}"))
+
+    def put_lines_named(self, collection: str, name: str, lines: bytes) -> None:
+        """Replace all lines under a name that `lines_names` gave."""
+        self._do(Put(f"{collection}/{name}.jsonl", lines))
+
+    def put_segment(self, first: int, lines: bytes) -> None:
+        """Replace a segment of the log."""
+        self._do(Put(segment_path(self._layout.log, first), lines))
+
+    def set_log_state(self, state: LogState) -> None:
+        """Correct what the head says of the log."""
+        self.set_value(LOG_VALUE, state.to_value())
 
     def _do(self, step: Step) -> None:
         self.steps.append(step)

@@ -30,8 +30,15 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # File systems on which syncfs(2) is known to write back and flush everything, and (since Linux 5.8) to report errors.
 _SYNCFS_MAGIC = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x794C7630})
-# flock(2) there may succeed on two machines at once: NFS, SMB 1 and 2, CIFS, AFS, Ceph, 9p, GlusterFS (via FUSE is not seen).
-_REMOTE_MAGIC = {0x6969: "NFS", 0x517B: "SMB", 0xFE534D42: "SMB2", 0xFF534D42: "CIFS", 0x5346414F: "AFS", 0x00C36400: "Ceph"}
+# flock(2) there may succeed on two machines at once. (What is mounted through FUSE can't be told apart.)
+_REMOTE_MAGIC = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFE534D42: "SMB2",
+    0xFF534D42: "CIFS",
+    0x5346414F: "AFS",
+    0x00C36400: "Ceph",
+}
 
 
 class FileSystem(Protocol):

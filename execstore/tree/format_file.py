@@ -8,16 +8,15 @@ import ujson
 
 from execstore.errors import StoreCorruptedError, UnsupportedFormatError
 
-__all__ = ["FORMAT_PATH", "FORMAT_VERSION", "Format", "encode_format", "parse_format"]
+__all__ = ["FORMAT_VERSION", "Format", "encode_format", "parse_format"]
 
-FORMAT_PATH = "FORMAT"
 FORMAT_VERSION = 1
 _NAME = "execstore"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``store_id`` is random; ``journal_bytes`` is the size of each journal file, ``segment_bytes`` of a log segment."""
+    """``store_id`` is random; ``journal_bytes``: the size of each journal file; ``segment_bytes``: of a log segment."""
 
     store_id: str
     journal_bytes: int

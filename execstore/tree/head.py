@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import ujson
 
 from execstore.tree.filesystem import write_all
+from execstore.tree.names import HEAD_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["FIRST_LINE_BYTES", "HEAD_PATH", "Head", "HeadFile", "encode_head", "is_settled", "parse_head"]
+__all__ = ["FIRST_LINE_BYTES", "Head", "HeadFile", "encode_head", "is_settled", "parse_head"]
 
-HEAD_PATH = "head"
 FIRST_LINE_BYTES = 88
 
 _PATTERN = re.compile(rb"begun ([0-9]{20}) published ([0-9]{20}) bytes ([0-9]{8}) crc32 ([0-9a-f]{8})\n")

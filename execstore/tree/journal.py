@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ujson
 
 from execstore.tree.filesystem import write_all
+from execstore.tree.names import JOURNAL_PATHS
 from execstore.tree.steps import Step, describe_steps, parse_steps, payload
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["JOURNAL_PATHS", "JournalFiles", "Record", "encode_record", "parse_record", "seed"]
-
-JOURNAL_PATHS = ("journal.0", "journal.1")
+__all__ = ["JournalFiles", "Record", "encode_record", "parse_record", "seed"]
 
 _HEADER = re.compile(rb"@transaction ([0-9]{1,19}) epoch ([0-9]{1,19}) bytes ([0-9]{1,12}) crc32 ([0-9a-f]{8})\n")
 _HEADER_MAXIMUM = 128

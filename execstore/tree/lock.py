@@ -16,19 +16,16 @@ import time
 from typing import TYPE_CHECKING
 
 from execstore.errors import StoreBusyError
+from execstore.tree.names import HANDLES_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["CHANGE_LOCK_PATH", "FLUSH_LOCK_PATH", "HANDLES_PATH", "Handles", "Lock", "parse_holder"]
+__all__ = ["Handles", "Lock", "parse_holder"]
 
-CHANGE_LOCK_PATH = "lock"
-FLUSH_LOCK_PATH = "lock.flush"
-HANDLES_PATH = "lock.handles"
-
-# Waiting starts short since most holders need some 0.1 ms, and grows so that many waiters don't keep a small device awake.
+# Waiting starts short since most holders need some 0.1 ms, and grows so that waiters don't keep a small device awake.
 _SHORTEST_WAIT_SECONDS = 0.00005
 _LONGEST_WAIT_SECONDS = 0.002
 _HOLDER_BYTES = 64

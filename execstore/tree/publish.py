@@ -9,7 +9,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from execstore.tree.paths import DOTTED
+from execstore.tree.names import NEW_NAME
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, Step
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.journal import Record
 
-__all__ = ["NEW_NAME", "publish", "put_file"]
-
-# One name suffices: only the holder of the change lock publishes. What a killed process left under it is written anew.
-NEW_NAME = DOTTED + "new"
+__all__ = ["publish", "put_file"]
 
 
 def publish(fs: FileSystem, records: Iterable[Record]) -> None:

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from execstore.errors import StoreCorruptedError
+from execstore.tree.names import NEW_NAME, engine_names
 from execstore.tree.paths import (
     DOTTED,
     decode_name,
     encode_name,
     lines_path,
+    marker_path,
+    marker_target,
     record_path,
+    segment_first,
+    segment_path,
     stem,
 )
-from execstore.tree.steps import Overlay, Tail, Target, Whole
+from execstore.tree.steps import Absent, Overlay, Tail, Target, Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from execstore.tree.filesystem import FileSystem
+    from execstore.tree.layout import Layout
 
-__all__ = ["MAXIMUM_FILE_BYTES", "Name", "Reader"]
+__all__ = ["MAXIMUM_FILE_BYTES", "Name", "Reader", "WrongMarker"]
 
 # No file of a store is larger, but for the log's segments, which are read in parts. A file of 10 GB is damage.
 MAXIMUM_FILE_BYTES = 1 << 30
 
-_NOT_OURS = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is a folder", errno.ENOTDIR: "its folder is no folder"}
+_NOT_OURS = {
+    errno.ELOOP: "it is a symbolic link",
+    errno.EISDIR: "it is a folder",
+    errno.ENOTDIR: "its folder is no folder",
+}
 
 
 class Name(NamedTuple):
@@ -35,6 +44,25 @@ class Name(NamedTuple):
 
     text: str
     key: str | None
+
+
+class WrongMarker(NamedTuple):
+    """An index entry that isn't as it should be."""
+
+    path: str
+    reason: str
+
+
+def _is_name_of(file_name: str, suffix: str) -> bool:
+    """Whether the store can have given this name."""
+    text = stem(file_name, suffix) if suffix else file_name
+    if not text:
+        return False
+    try:
+        decode_name(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Reader:
@@ -128,6 +156,84 @@ class Reader:
                     continue
         return found
 
+    # --- for checks: names of files, and what has no business there ---
+
+    def has_record_named(self, collection: str, name: str) -> bool:
+        return self._exists(f"{collection}/{name}.json")
+
+    def has_lines_named(self, collection: str, name: str) -> bool:
+        return self._exists(f"{collection}/{name}.jsonl")
+
+    def lines_names(self, collection: str) -> list[str]:
+        """The names of all lists of lines of a collection, unsorted."""
+        return [text for file_name in self._names(collection) if (text := stem(file_name, ".jsonl")) is not None]
+
+    def lines_named(self, collection: str, name: str) -> bytes | None:
+        """The lines under a name that `lines_names` gave."""
+        return self._read(f"{collection}/{name}.jsonl")
+
+    @staticmethod
+    def name_of(key: str) -> str:
+        """The name of a key."""
+        return encode_name(key)
+
+    @staticmethod
+    def record_file(collection: str, name: str) -> str:
+        """The path of a record's file, for a person."""
+        return f"{collection}/{name}.json"
+
+    @staticmethod
+    def lines_file(collection: str, name: str) -> str:
+        """The path of a list of lines, for a person."""
+        return f"{collection}/{name}.jsonl"
+
+    @staticmethod
+    def segment_file(log: str, first: int) -> str:
+        """The path of a segment of the log."""
+        return segment_path(log, first)
+
+    def segment_numbers(self, log: str) -> list[int]:
+        """The first numbers of the log's segments, in order."""
+        return sorted(first for name in self._names(log) if (first := segment_first(name)) is not None)
+
+    def wrong_marker(self, layout: Layout, index: str, group: str, key: str) -> WrongMarker | None:
+        """What is wrong with the index entry of ``key`` under ``group``, ``None`` if nothing is."""
+        path = marker_path(index, group, key)
+        for layer in self._layers:
+            entry = layer.get(path)
+            if entry is not None:
+                return None if isinstance(entry, Target) else WrongMarker(path, "the entry is missing")
+        try:
+            kind = self._fs.kind(path)
+        except OSError as error:
+            raise self._failure(path, error) from error
+        if kind is None:
+            return WrongMarker(path, "the entry is missing")
+        if kind == "link":
+            target = self._fs.link_target(path)
+            expected = marker_target(layout.alias(index), key)
+            return None if target == expected else WrongMarker(path, f"it leads to {target}, not to {expected}")
+        # Where links can't be had an empty file stands for one.
+        return None if kind == "file" else WrongMarker(path, f"it is no link but a {kind}")
+
+    def strangers(self, layout: Layout) -> list[str]:
+        """The paths of all that this program can't have put there."""
+        known = engine_names(layout)
+        found = [name for name in self._names("") if name not in known]
+        for collection in layout.records:
+            found += self._odd_names(collection, lambda name: _is_name_of(name, ".json"))
+        for collection in layout.lines:
+            found += self._odd_names(collection, lambda name: _is_name_of(name, ".jsonl"))
+        found += self._odd_names(layout.log, lambda name: segment_first(name) is not None)
+        for index in layout.indexes:
+            found += self._odd_names(index, lambda name: _is_name_of(name, ""))
+        return sorted(found)
+
+    def _odd_names(self, folder: str, is_known: Callable[[str], bool]) -> list[str]:
+        return [f"{folder}/{name}" for name in self._names(folder) if name != NEW_NAME and not is_known(name)]
+
+    # --- the log ---
+
     def segment_names(self, log: str) -> list[str]:
         """The file names of a log's segments, unsorted."""
         return self._names(log)
@@ -157,6 +263,16 @@ class Reader:
             return None
         try:
             return self._fs.read(path, MAXIMUM_FILE_BYTES)
+        except OSError as error:
+            raise self._failure(path, error) from error
+
+    def _exists(self, path: str) -> bool:
+        for layer in self._layers:
+            entry = layer.get(path)
+            if entry is not None:
+                return not isinstance(entry, Absent)
+        try:
+            return self._fs.kind(path) is not None
         except OSError as error:
             raise self._failure(path, error) from error
 

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING
 
 from execstore.errors import NotAStoreError, StoreCorruptedError, StoreNotFoundError
 from execstore.tree import reserve
-from execstore.tree.format_file import FORMAT_PATH, Format, encode_format, parse_format
-from execstore.tree.head import HEAD_PATH, Head, HeadFile
-from execstore.tree.journal import JOURNAL_PATHS, JournalFiles, Record, encode_record, seed
-from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH
-from execstore.tree.publish import NEW_NAME, publish, put_file
+from execstore.tree.format_file import Format, encode_format, parse_format
+from execstore.tree.head import Head, HeadFile
+from execstore.tree.journal import JournalFiles, Record, encode_record, seed
+from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, engine_names
+from execstore.tree.publish import publish, put_file
 
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
 
 __all__ = [
-    "UNFLUSHED_PATH",
     "Journaled",
     "check_place",
-    "engine_names",
     "head_after",
     "is_clean",
     "make_store",
@@ -36,8 +34,6 @@ __all__ = [
     "read_journal",
     "recover",
 ]
-
-UNFLUSHED_PATH = "unflushed"  # there while a handle with durability="relaxed" may have changes that a power cut tears
 
 _LOG = logging.getLogger("execstore")
 _FIRST_TRANSACTION = 1
@@ -51,24 +47,6 @@ class Journaled:
     records: tuple[Record, ...]
     number: int  # of the file with the newest chain
     chain: tuple[Record, ...]
-
-
-def engine_names(layout: Layout) -> set[str]:
-    """Every name that may stand at the top of a store."""
-    return {
-        *layout.folders(),
-        *layout.aliases(),
-        *JOURNAL_PATHS,
-        CHANGE_LOCK_PATH,
-        FLUSH_LOCK_PATH,
-        HANDLES_PATH,
-        HEAD_PATH,
-        FORMAT_PATH,
-        UNFLUSHED_PATH,
-        NEW_NAME,
-        reserve.RESERVE_FOLDER,
-        "quarantine",
-    }
 
 
 def read_format(fs: FileSystem, root: str) -> Format | None:

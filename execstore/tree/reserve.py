@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from execstore.tree.names import RESERVE_FOLDER
+
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["RESERVE_FOLDER", "ensure", "fits", "release"]
+__all__ = ["ensure", "fits", "release"]
 
-RESERVE_FOLDER = "reserve"
 _FILES = 12
 _FILE_BYTES = 32768
 # Written, not left as a hole: only written bytes take room.

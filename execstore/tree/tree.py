@@ -37,7 +37,8 @@ from execstore.tree.change import Change
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.head import Head, HeadFile, is_settled
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
-from execstore.tree.lock import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, Handles, Lock
+from execstore.tree.lock import Handles, Lock
+from execstore.tree.names import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, UNFLUSHED_PATH
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reader import Reader
 from execstore.tree.segments import LogReader
@@ -190,7 +191,7 @@ class Tree:
         """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
         self._pending.clear()
         self._staged_layer = None
-        if torn and self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
+        if torn and self._fs.kind(UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
             change = Change(self._fs, self.path, (), head.values, self.layout, self._segment_bytes)
             if self._mend is not None:
@@ -201,7 +202,7 @@ class Tree:
                 publish(self._fs, [record])
                 head = recovery.head_after(record, head.journal, head)
             self._fs.sync(())
-            self._fs.remove(recovery.UNFLUSHED_PATH)
+            self._fs.remove(UNFLUSHED_PATH)
         self._head.write(head)
 
     def _adopt(self, head: Head) -> None:
@@ -232,14 +233,14 @@ class Tree:
                     return  # another handle is at work, or the next opening has to mend something first
                 if self._handles.are_none():
                     self._fs.sync(self._journaled_paths())
-                    if self._marked_unflushed or self._fs.kind(recovery.UNFLUSHED_PATH) is not None:
-                        self._fs.remove(recovery.UNFLUSHED_PATH)
+                    if self._marked_unflushed or self._fs.kind(UNFLUSHED_PATH) is not None:
+                        self._fs.remove(UNFLUSHED_PATH)
                         self._fs.sync_folder("")
                     self._head.write(replace(head, clean=True, synced_epoch=head.epoch))
                     self._head.flush()
         except (OSError, ExecStoreError) as error:
             # Nothing is lost: the journal holds it all, and the next opening replays it.
-            _LOG.warning("%s: could not be closed cleanly (%s); the next opening brings it up to date", self.path, error)
+            _LOG.warning("%s: not closed cleanly (%s); the next opening brings it up to date", self.path, error)
 
     def abandon(self) -> None:
         """Let go of everything without a word to the disk: for a child that inherited this handle by a fork.
@@ -591,10 +592,10 @@ class Tree:
     def _mark_unflushed(self) -> None:
         put_file(
             self._fs,
-            recovery.UNFLUSHED_PATH,
+            UNFLUSHED_PATH,
             b"There are changes of durability 'relaxed'. After a power cut, the next opening checks the store.\n",
         )
-        self._fs.sync((recovery.UNFLUSHED_PATH,))
+        self._fs.sync((UNFLUSHED_PATH,))
         self._marked_unflushed = True
 
     def _refill_reserve(self) -> None:

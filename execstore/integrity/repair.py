@@ -1,0 +1,179 @@
+"""Repair: what the records say is the truth; indexes, counts and the rest are brought in line with it.
+
+All of it is one change under the store's lock, so it happens whole. A damaged file is first moved to ``quarantine/``,
+with a file beside it that says why; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from execstore.errors import StoreCorruptedError
+from execstore.integrity.checks import check_checkpoint, check_event_lines, check_log_lines, check_record
+from execstore.integrity.report import RepairAction, RepairReport
+from execstore.schema import (
+    CHECKPOINTS,
+    COUNTS,
+    EXECUTION_EVENTS,
+    EXECUTIONS,
+    JOB_INDEX,
+    LAYOUT,
+    SEQUENCE_TRACKING,
+    STATE_INDEX,
+    TIME,
+    counts_of,
+)
+from execstore.tree.segments import LogState
+
+if TYPE_CHECKING:
+    from execstore.models import Execution
+    from execstore.store import Store
+    from execstore.tree.change import Change
+
+__all__ = ["mend", "repair"]
+
+_LOG = logging.getLogger("execstore")
+
+
+def repair(store: Store) -> RepairReport:
+    """Mend the store; see `Store.repair`."""
+    actions = store.apply("repair", _repair)
+    return RepairReport(tuple(actions), store.verify().problems)
+
+
+def mend(change: Change) -> None:
+    """What an opening does after a power cut that met changes of relaxed durability."""
+    for action in _repair(change):
+        _LOG.warning("%s: %s", action.path, action.action)
+
+
+def _repair(change: Change) -> list[RepairAction]:
+    actions: list[RepairAction] = []
+    groups: dict[str, dict[str, dict[str, str]]] = {STATE_INDEX: defaultdict(dict), JOB_INDEX: defaultdict(dict)}
+    names: set[str] = set()
+    newest = change.values.get(TIME, 0)
+    for name in sorted(change.record_names(EXECUTIONS)):
+        execution = _load(change, name, actions)
+        if execution is not None:
+            names.add(name)
+            groups[STATE_INDEX][execution.compute_state.state_type.value][name] = execution.id
+            groups[JOB_INDEX][execution.job_id][name] = execution.id
+            newest = max(newest, execution.modify_time)
+    for index, expected in groups.items():
+        _mend_index(change, index, expected, actions)
+    counts = {state: len(members) for state, members in sorted(groups[STATE_INDEX].items())}
+    if counts != counts_of(change.values):
+        change.set_value(COUNTS, counts)
+        actions.append(RepairAction("head", "counted the executions by state anew"))
+    if newest > change.values.get(TIME, 0):
+        change.set_value(TIME, newest)
+    for name in sorted(change.lines_names(EXECUTION_EVENTS)):
+        _mend_events(change, name, name in names, actions)
+    for collection in (CHECKPOINTS, SEQUENCE_TRACKING):
+        for name in sorted(change.record_names(collection)):
+            _mend_checkpoint(change, collection, name, actions)
+    _mend_log(change, actions)
+    return actions
+
+
+def _set_aside(change: Change, path: str, reason: str, actions: list[RepairAction]) -> None:
+    actions.append(RepairAction(path, f"set aside: {reason}", change.set_aside(path, reason)))
+
+
+def _load(change: Change, name: str, actions: list[RepairAction]) -> Execution | None:
+    path = change.record_file(EXECUTIONS, name)
+    try:
+        data = change.record_named(EXECUTIONS, name)
+    except StoreCorruptedError as error:
+        _set_aside(change, path, error.reason, actions)
+        return None
+    if data is None:
+        return None
+    execution = check_record(data)
+    if isinstance(execution, str):
+        _set_aside(change, path, execution, actions)
+        return None
+    if change.name_of(execution.id) != name:
+        _set_aside(change, path, f"it holds execution {execution.id!r}, whose file has another name", actions)
+        return None
+    return execution
+
+
+def _mend_index(change: Change, index: str, expected: dict[str, dict[str, str]], actions: list[RepairAction]) -> None:
+    wanted = {change.name_of(group): members for group, members in expected.items()}
+    for group in sorted(change.groups(index)):
+        for name in sorted(change.members_named(index, group.text)):
+            if name not in wanted.get(group.text, {}):
+                change.unmark_named(index, group.text, name)
+                actions.append(RepairAction(f"{index}/{group.text}/{name}", "removed: no execution belongs here"))
+        if index == JOB_INDEX and group.text not in wanted:
+            change.drop_group_named(index, group.text)
+    for group_key, members in sorted(expected.items()):
+        for key in members.values():
+            wrong = change.wrong_marker(LAYOUT, index, group_key, key)
+            if wrong is not None:
+                change.mark(index, group_key, key)
+                actions.append(RepairAction(wrong.path, f"made anew: {wrong.reason}"))
+
+
+def _mend_events(change: Change, name: str, has_record: bool, actions: list[RepairAction]) -> None:
+    path = change.lines_file(EXECUTION_EVENTS, name)
+    if not has_record:
+        _set_aside(change, path, "there is no execution to these events", actions)
+        return
+    try:
+        data = change.lines_named(EXECUTION_EVENTS, name)
+    except StoreCorruptedError as error:
+        _set_aside(change, path, error.reason, actions)
+        return
+    checked = check_event_lines(data or b"")
+    if checked.damaged:
+        number, reason = checked.damaged[0]
+        _set_aside(change, path, f"line {number}: {reason}", actions)
+        change.put_lines_named(EXECUTION_EVENTS, name, b"".join(line + b"\n" for line in checked.good))
+        actions.append(RepairAction(path, f"kept the {len(checked.good)} lines that can be read"))
+
+
+def _mend_checkpoint(change: Change, collection: str, name: str, actions: list[RepairAction]) -> None:
+    path = change.record_file(collection, name)
+    try:
+        data = change.record_named(collection, name)
+    except StoreCorruptedError as error:
+        _set_aside(change, path, error.reason, actions)
+        return
+    checkpoint = check_checkpoint(data or b"")
+    if isinstance(checkpoint, str):
+        _set_aside(change, path, checkpoint, actions)
+    elif change.name_of(checkpoint[0]) != name:
+        _set_aside(change, path, f"it is of {checkpoint[0]!r}, whose file has another name", actions)
+
+
+def _mend_log(change: Change, actions: list[RepairAction]) -> None:
+    """Bring the log's end in line with what its newest segment holds; a torn end is cut off."""
+    state = LogState.of(change.values)
+    numbers = change.segment_numbers(LAYOUT.log)
+    if not numbers:
+        return
+    first = numbers[-1]
+    path = change.segment_file(LAYOUT.log, first)
+    try:
+        data = change.segment(path, 0) or b""
+    except StoreCorruptedError as error:
+        _set_aside(change, path, error.reason, actions)
+        return
+    checked = check_log_lines(data, first)
+    torn = min((number for number, _ in checked.damaged), default=0)
+    whole = data.count(b"\n")
+    if torn and torn + len(checked.damaged) > whole:  # nothing that can be read stands behind it: a torn end
+        kept = b"".join(line + b"\n" for line in checked.good)
+        _set_aside(change, path, f"line {torn}: {checked.damaged[0][1]}", actions)
+        change.put_segment(first, kept)
+        data = kept
+        actions.append(RepairAction(path, f"kept the {len(checked.good)} lines that can be read"))
+    latest = first + data.count(b"\n") - 1
+    found = LogState(max(latest, state.latest), state.oldest, first, len(data), state.since_ns)
+    if latest >= state.latest and found != state:
+        change.set_log_state(found)
+        actions.append(RepairAction("head", f"the log's latest event is {found.latest}"))
