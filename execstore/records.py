@@ -144,7 +144,11 @@ def encode_event(event: Event, *, member: str = "") -> bytes:
     :raises InvalidExecutionError: naming the member that can't be written.
     """
     check_event(event, member)
-    return codec.encode_trusted(event.to_dict(), member=member)
+    try:
+        data = event.to_dict()
+    except InvalidExecutionError as error:
+        raise InvalidExecutionError(codec.inner_member(member, error.member), error.reason) from None
+    return codec.encode_trusted(data, member=member)
 
 
 def parse_event(data: bytes) -> Event:
