@@ -1,0 +1,25 @@
+"""The command line. A command is a file of its own here and one line in ``execstore.cli.app.COMMANDS``.
+
+This module imports nothing that isn't in the standard library or the core, so that a missing extra can be told.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+from execstore.errors import MissingExtraError
+
+__all__ = ["main"]
+
+_NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and exit with its status (0 done, 1 no, 2 wrong usage, 3 unusable store)."""
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+        sys.stderr.write(f"execstore: {MissingExtraError('the command line', 'cli')}\n")
+        sys.exit(2)
+    from execstore.cli.app import run  # noqa: PLC0415 (it imports click)
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""The group of commands, and what surrounds each: loading it late, errors, signals, the exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from execstore.cli.context import DEFAULT_STORE, Settings, store_option
+from execstore.cli.exit_status import BROKEN, USAGE, exit_status_of
+from execstore.cli.output import one_line
+from execstore.errors import ExecStoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "cli", "run"]
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("execstore.cli.demo", "Run a small compute node on job files and look at what it leaves."),
+    "init": ("execstore.cli.init", "Create an empty store."),
+    "show": ("execstore.cli.show", "Show executions in full."),
+    "ls": ("execstore.cli.ls", "List executions."),
+    "jobs": ("execstore.cli.jobs", "List jobs, with how their executions stand."),
+    "events": ("execstore.cli.events", "Show what happened to an execution."),
+    "stats": ("execstore.cli.stats", "Count what is in the store."),
+    "verify": ("execstore.cli.verify", "Check the whole store for damage."),
+}
+"""Each command's module, whose ``command`` it is, and its short help, so that ``--help`` needs to load none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@store_option
+@click.version_option(package_name="execstore", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Look into and work on an execution store: plain files, changed atomically.
+
+    DIR is $EXECSTORE_DIR if --store isn't given, and ./execstore-data if that isn't set either. Results go to stdout,
+    everything else to stderr. Exit status: 0 done, 1 the store says no, 2 wrong usage, 3 the store can't be used.
+
+    \b
+    execstore demo                       see it at work
+    execstore ls --state Failed          what has failed
+    execstore show e-1f3a                one execution, by the beginning of its ID
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    settings = ctx.ensure_object(Settings)
+    if settings.store_path is None:
+        settings.store_path = os.environ.get("EXECSTORE_DIR") or DEFAULT_STORE
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(USAGE)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status. Every error becomes one line on stderr."""
+    if _is_main_thread() and hasattr(signal, "SIGPIPE"):
+        # The reader of a pipe went away (``| head``): end at once and without a word, as other programs do. The store
+        # doesn't mind being ended at any moment.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        result = cli.main(args=list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        return _die_of(signal.SIGINT)
+    except click.ClickException as error:
+        _complain(_sentence(error))
+        return USAGE
+    except ExecStoreError as error:
+        _complain(f"execstore: {error}")
+        return exit_status_of(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _complain(f"execstore: {where}{error.strerror or error}")
+        return BROKEN
+    except Exception as error:  # noqa: BLE001 (whatever it is, the user gets one line)
+        if os.environ.get("EXECSTORE_DEBUG"):
+            traceback.print_exc()
+        reason = f"a defect of execstore itself: {type(error).__name__}: {error}"
+        _complain(f"execstore: {reason}; set EXECSTORE_DEBUG=1 to see where")
+        return BROKEN
+    return result if isinstance(result, int) else 0
+
+
+def _is_main_thread() -> bool:
+    """Whether this is the main thread: only there may signal handlers be set."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _sentence(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.ctx.command_path}: {message}; see '{error.ctx.command_path} --help'"
+    return f"execstore: {message}"
+
+
+def _complain(text: str) -> None:
+    click.echo(one_line(" ".join(text.split("\n"))), err=True)
+
+
+def _die_of(number: signal.Signals) -> int:
+    # The shell has to see that it was the signal, or a loop around this program couldn't be interrupted.
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number

@@ -1,0 +1,167 @@
+"""What commands share: which store, how times are shown, finding an execution by the beginning of its ID."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from execstore.cli.times import TimeStyle
+from execstore.errors import ExecutionNotFoundError, ExecutionsNotFoundForJobError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from execstore import Execution, Store
+
+__all__ = [
+    "DEFAULT_STORE",
+    "Settings",
+    "find_execution",
+    "find_job_id",
+    "json_option",
+    "open_to_read",
+    "shorten_ids",
+    "store_option",
+    "time_options",
+]
+
+DEFAULT_STORE = "./execstore-data"
+
+# "e-" or "j-" and eight digits, as Bacalhau shortens its IDs.
+_SHORT_ID_LENGTH = 10
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """The context object of every command; ``store_path`` is set before a command runs."""
+
+    store_path: str | None = None
+    time_style: TimeStyle = TimeStyle.AGE
+
+    @property
+    def path(self) -> str:
+        """The store's folder."""
+        return self.store_path or DEFAULT_STORE
+
+
+def _take_store(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        if not value or "\0" in value:
+            raise click.BadParameter("the name of a folder can't be empty", ctx, parameter)
+        ctx.ensure_object(Settings).store_path = value
+
+
+def store_option(function: _Function) -> _Function:
+    """Add ``--store``: before the command, as documented, and behind it, where one also looks for it."""
+    option = click.option(
+        "--store",
+        metavar="DIR",
+        expose_value=False,
+        is_eager=True,
+        callback=_take_store,
+        help="The store's folder.  [default: $EXECSTORE_DIR, then ./execstore-data]",
+    )
+    return option(function)
+
+
+def json_option(function: _Function) -> _Function:
+    """Add ``--json``, the parameter ``as_json``, and ``--store``."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+    return store_option(option(function))
+
+
+def time_options(function: _Function) -> _Function:
+    """Add ``--utc`` and ``--ns``, which set ``Settings.time_style``."""
+
+    def take(style: TimeStyle) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+            if value:
+                settings = ctx.ensure_object(Settings)
+                if settings.time_style not in {TimeStyle.AGE, style}:
+                    raise click.UsageError("--utc and --ns exclude each other", ctx)
+                settings.time_style = style
+
+        return callback
+
+    utc = click.option(
+        "--utc", is_flag=True, expose_value=False, callback=take(TimeStyle.UTC), help="Show times as dates, in UTC."
+    )
+    ns = click.option(
+        "--ns",
+        is_flag=True,
+        expose_value=False,
+        callback=take(TimeStyle.NS),
+        help="Show times as nanoseconds since 1970.",
+    )
+    return utc(ns(function))
+
+
+def open_to_read(settings: Settings) -> Store:
+    """Open the store without writing a byte to it."""
+    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+
+    return Store(settings.path, read_only=True)
+
+
+def find_execution(store: Store, prefix: str) -> Execution:
+    """Return the execution with this ID, or the only one whose ID begins with it.
+
+    :raises ExecutionNotFoundError: if there is none.
+    :raises InvalidArgumentError: if there are several, naming some.
+    """
+    if not prefix:
+        raise InvalidArgumentError("ID", "it can't be empty")
+    try:
+        return store.get_execution(prefix)
+    except ExecutionNotFoundError:
+        # All IDs that begin with it, and are longer, stand right behind it in ID order.
+        found = list(islice(store.list_executions(after=prefix, limit=4), 4))
+        found = [execution for execution in found if execution.id.startswith(prefix)]
+        if not found:
+            raise
+    if len(found) > 1:
+        raise InvalidArgumentError("ID", _ambiguous(prefix, [execution.id for execution in found]))
+    return found[0]
+
+
+def find_job_id(store: Store, job: str) -> str:
+    """Return the ID of the job that has this ID, or the only one whose ID begins with it or whose name it is.
+
+    Only an ID that is not whole costs a walk through all executions.
+
+    :raises ExecutionsNotFoundForJobError: if there is none.
+    :raises InvalidArgumentError: if there are several, naming some.
+    """
+    if not job:
+        raise InvalidArgumentError("JOB", "it can't be empty")
+    try:
+        store.get_executions(job)
+    except ExecutionsNotFoundForJobError:
+        found: set[str] = set()
+        for execution in store.list_executions():
+            if execution.job_id.startswith(job) or (execution.job or {}).get("Name") == job:
+                found.add(execution.job_id)
+        if not found:
+            raise
+        if len(found) > 1:
+            raise InvalidArgumentError("JOB", _ambiguous(job, sorted(found))) from None
+        return found.pop()
+    return job
+
+
+def _ambiguous(prefix: str, found: list[str]) -> str:
+    names = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+    return f"{prefix!r} can be any of {names}; give more of the ID"
+
+
+def shorten_ids(ids: list[str]) -> list[str]:
+    """Cut IDs to where they still tell each other apart; the commands take them like that."""
+    length = _SHORT_ID_LENGTH
+    for before, behind in pairwise(sorted(set(ids))):
+        while length < len(behind) and before[:length] == behind[:length]:
+            length += 1
+    return [identity[:length] for identity in ids]

@@ -1,0 +1,108 @@
+"""``execstore jobs``: the jobs that the executions belong to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from execstore.cli.context import Settings, json_option, open_to_read, shorten_ids, time_options
+from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
+from execstore.cli.table import WIDE_COLUMNS, Column, render_table
+from execstore.cli.times import TimeStyle, format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from execstore import Execution
+
+__all__ = ["command"]
+
+
+@dataclass(slots=True)
+class _Job:
+    job_id: str
+    name: str = ""
+    job_type: str = ""
+    namespace: str = ""
+    modify_time: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+
+    def add(self, execution: Execution) -> None:
+        self.states[execution.compute_state.state_type.value] += 1
+        if execution.modify_time >= self.modify_time:
+            job = execution.job or {}
+            self.modify_time = execution.modify_time
+            self.name = str(job.get("Name") or "")
+            self.job_type = str(job.get("Type") or "")
+            self.namespace = execution.namespace
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "JobID": self.job_id,
+            "Name": self.name,
+            "Type": self.job_type,
+            "Namespace": self.namespace,
+            "Executions": self.states.total(),
+            "States": dict(sorted(self.states.items())),
+            "ModifyTime": self.modify_time,
+        }
+
+
+@click.command(name="jobs")
+@click.option("--namespace", metavar="N", help="Only those of this namespace.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+@time_options
+@json_option
+@click.pass_obj
+def command(settings: Settings, *, namespace: str | None, limit: int | None, as_json: bool) -> None:
+    """List the jobs that executions belong to, the most recently changed first.
+
+    \b
+    execstore jobs
+    execstore jobs --json | jq -r '.[] | select(.States.Failed) | .Name'
+    """
+    with open_to_read(settings) as store:
+        jobs = list(islice(_group(store.list_executions(namespace=namespace)), limit))
+    if as_json:
+        print_json_array(job.to_dict() for job in jobs)
+        return
+    if not jobs:
+        note("no jobs")
+        return
+    now_ns = time.time_ns()
+    width = terminal_width()
+    ids = [one_line(job.job_id) for job in jobs]
+    if width is not None and width < WIDE_COLUMNS:
+        ids = shorten_ids(ids)
+    rows = [
+        [
+            identity,
+            one_line(job.name),
+            one_line(job.job_type),
+            str(job.states.total()),
+            format_time(job.modify_time, settings.time_style, now_ns),
+            one_line(", ".join(f"{count} {state}" for state, count in sorted(job.states.items()))),
+        ]
+        for identity, job in zip(ids, jobs, strict=True)
+    ]
+    columns = (
+        Column("JOB", minimum=10),
+        Column("NAME", minimum=8),
+        Column("TYPE"),
+        Column("EXECUTIONS", right=True),
+        Column("CHANGED", right=settings.time_style is not TimeStyle.UTC),
+        Column("STATES", minimum=12),
+    )
+    print_lines(render_table(columns, rows, width))
+
+
+def _group(executions: Iterable[Execution]) -> list[_Job]:
+    jobs: dict[str, _Job] = {}
+    for execution in executions:
+        jobs.setdefault(execution.job_id, _Job(execution.job_id)).add(execution)
+    return sorted(jobs.values(), key=lambda job: (-job.modify_time, job.job_id))

@@ -1,0 +1,66 @@
+"""``execstore stats``: how many of what is in the store, and how much room there is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from execstore.cli.context import Settings, json_option, open_to_read
+from execstore.cli.output import print_json, print_lines
+from execstore.cli.table import state_colour
+from execstore.states import ExecutionState
+
+__all__ = ["command"]
+
+
+@click.command(name="stats")
+@json_option
+@click.pass_obj
+def command(settings: Settings, *, as_json: bool) -> None:
+    """Count executions by state, the events logged, and what the disk has left.
+
+    \b
+    execstore stats --json | jq .Live
+    """
+    with open_to_read(settings) as store:
+        counts = {ExecutionState(state).value: count for state, count in store.counts().items() if count}
+        latest = store.event_store.get_latest_event_num()
+    disk = os.statvfs(settings.path)
+    document: dict[str, Any] = {
+        "Path": os.path.abspath(settings.path),
+        "Executions": sum(counts.values()),
+        "Live": sum(count for state, count in counts.items() if ExecutionState(state).is_executing),
+        "States": counts,
+        "LatestEvent": latest,
+        "FreeBytes": disk.f_bavail * disk.f_frsize,
+        # Some file systems (btrfs) make inodes as needed and say 0 of 0.
+        "FreeInodes": disk.f_favail if disk.f_files else None,
+    }
+    if as_json:
+        print_json(document)
+        return
+    inodes = "" if document["FreeInodes"] is None else f", {document['FreeInodes']} inodes"
+    width = max(len("latest event"), *(len(state) for state in ExecutionState))
+    print_lines(
+        [
+            f"{'store':<{width}}  {document['Path']}",
+            f"{'executions':<{width}}  {document['Executions']} ({document['Live']} live)",
+            *(
+                f"{click.style(f'{state:<{width}}', fg=state_colour(state))}  {count}"
+                for state, count in counts.items()
+            ),
+            f"{'latest event':<{width}}  {latest}",
+            f"{'disk':<{width}}  {_size(document['FreeBytes'])} free{inodes}",
+        ]
+    )
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
