@@ -259,7 +259,10 @@ class NotAStoreError(ExecStoreError):
 
 
 class StoreBusyError(ExecStoreError, TimeoutError):
-    """The lock wasn't had within ``timeout_seconds``. ``holder_pid`` is who has it, ``None`` if that isn't known."""
+    """The lock wasn't had within ``timeout_seconds``. ``holder_pid`` is who has it, ``None`` if that isn't known.
+
+    ``outcome_open``: false, nothing happened; true, the change is in the journal, and the next writer may commit it.
+    """
 
     def __init__(self, path: str, timeout_seconds: float, holder_pid: int | None, holder_command: str = "") -> None:
         if holder_pid is None:
@@ -274,6 +277,14 @@ class StoreBusyError(ExecStoreError, TimeoutError):
         self.timeout_seconds = timeout_seconds
         self.holder_pid = holder_pid
         self.holder_command = holder_command
+        self.outcome_open = False
+
+    def with_open_outcome(self) -> StoreBusyError:
+        """The same for a change that is in the journal already, so that the next writer may commit it."""
+        error = StoreBusyError(self.path, self.timeout_seconds, self.holder_pid, self.holder_command)
+        error.args = (f"{self.args[0]}; look first whether the change was made: it may still be committed",)
+        error.outcome_open = True
+        return error
 
 
 class StoreCorruptedError(ExecStoreError):

@@ -39,8 +39,7 @@ class Head:
     """What the head file says.
 
     ``journal``, ``epoch`` and ``offset`` are the place right behind the record of ``published``: the next record goes
-    there. ``synced_epoch``: the tree durably holds all of that epoch and those before. ``clean``: it holds durably
-    all there is. ``values`` belong to the layers above.
+    there. ``clean``: the tree holds durably all there is. ``values`` belong to the layers above.
     """
 
     begun: int
@@ -48,7 +47,6 @@ class Head:
     journal: int
     epoch: int
     offset: int
-    synced_epoch: int
     clean: bool
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,7 +57,6 @@ def encode_head(head: Head) -> bytes:
         "journal": head.journal,
         "epoch": head.epoch,
         "offset": head.offset,
-        "synced_epoch": head.synced_epoch,
         "clean": head.clean,
         "values": head.values,
     }
@@ -86,7 +83,6 @@ def parse_head(data: bytes) -> Head | None:
             journal=members["journal"],
             epoch=members["epoch"],
             offset=members["offset"],
-            synced_epoch=members["synced_epoch"],
             clean=members["clean"],
             values=members["values"],
         )
@@ -145,6 +141,11 @@ class HeadFile:
         self._known = None
         write_all(self._fs, self._descriptor, data, 0)
         self._known = (data[:FIRST_LINE_BYTES], head)
+
+    def invalidate(self) -> None:
+        """Make every handle bring the whole tree up to date from the journal before it does anything else."""
+        self._known = None
+        write_all(self._fs, self._descriptor, b"\0" * FIRST_LINE_BYTES, 0)
 
     def flush(self) -> None:
         self._fs.flush(self._descriptor)

@@ -47,7 +47,6 @@ class Lock:
         self._threads = threading.Lock()
         self._descriptor = fs.open(path, write=write)
         self._holder = b"process %d\n" % os.getpid() if write else b""
-        self.owner: int | None = None  # the thread that holds it, so that its own second call is told, not blocked
 
     def acquire(self) -> None:
         """Wait for the lock.
@@ -65,7 +64,6 @@ class Lock:
         except BaseException:
             self._threads.release()
             raise
-        self.owner = threading.get_ident()
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it."""
@@ -79,11 +77,9 @@ class Lock:
         if not taken:
             self._threads.release()
             return False
-        self.owner = threading.get_ident()
         return True
 
     def release(self) -> None:
-        self.owner = None
         try:
             self._fs.unlock(self._descriptor)
         finally:

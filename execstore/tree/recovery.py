@@ -17,8 +17,8 @@ from execstore.tree import reserve
 from execstore.tree.format_file import Format, encode_format, parse_format
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
-from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, engine_names
-from execstore.tree.publish import publish, put_file
+from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, engine_names
+from execstore.tree.publish import publish
 
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
@@ -96,6 +96,8 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
         if fs.link_target(alias) != collection:
             fs.link(alias, collection)
     reserve.ensure(fs)
+    if fs.kind(NEW_NAME) is not None:  # a making that was cut off
+        fs.remove(NEW_NAME)
     # The first record changes nothing. It is there so that there always is a newest record, from which the head can
     # be rebuilt.
     first = encode_record(_FIRST_TRANSACTION, 1, (), {}, seed(form.store_id))
@@ -106,22 +108,27 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
         journal=0,
         epoch=1,
         offset=len(first),
-        synced_epoch=0,
         clean=True,
     )
     HeadFile.make(fs, head)
-    fs.sync([HEAD_PATH, *(f"{alias}" for alias in layout.aliases()), *(f"{folder}/." for folder in layout.folders())])
-    put_file(fs, FORMAT_PATH, encode_format(form))
-    descriptor = fs.open(FORMAT_PATH, write=True)
-    try:
-        fs.flush(descriptor)
-    finally:
-        fs.close(descriptor)
+    _flush_file(fs, HEAD_PATH)
+    fs.sync_folder("")
+    fs.create(NEW_NAME, encode_format(form))
+    _flush_file(fs, NEW_NAME)
+    fs.rename(NEW_NAME, FORMAT_PATH)
     fs.sync_folder("")
     return form
 
 
-def head_after(record: Record, number: int, values_head: Head | None = None) -> Head:
+def _flush_file(fs: FileSystem, path: str) -> None:
+    descriptor = fs.open(path, write=True)
+    try:
+        fs.flush(descriptor)
+    finally:
+        fs.close(descriptor)
+
+
+def head_after(record: Record, number: int) -> Head:
     """The head once everything up to this record of journal file ``number`` is published."""
     return Head(
         begun=record.transaction,
@@ -129,7 +136,6 @@ def head_after(record: Record, number: int, values_head: Head | None = None) -> 
         journal=number,
         epoch=record.epoch,
         offset=record.end,
-        synced_epoch=values_head.synced_epoch if values_head is not None else 0,
         clean=False,
         values=record.values,
     )

@@ -19,11 +19,12 @@ import os
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from execstore.errors import (
     ExecStoreError,
     NotAStoreError,
+    StoreBusyError,
     StoreClosedError,
     StoreCorruptedError,
     StoreFailedError,
@@ -45,7 +46,7 @@ from execstore.tree.segments import LogReader
 from execstore.tree.steps import Move, Overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.format_file import Format
@@ -104,7 +105,7 @@ class Tree:
         self._pending: list[Record] = []
         self._own_pending: set[int] = set()
         self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
-        self._cut_off: tuple[bytes, Overlay, Head] | None = None
+        self._cut_off: tuple[bytes, Overlay | None, Mapping[str, Any]] | None = None
         self._reserve_whole = True
         self._marked_unflushed = False
         self._changed = threading.Condition()
@@ -200,7 +201,7 @@ class Tree:
                 record = self._write_record(change, head.published + 1, head.journal, head.epoch, head.offset)
                 self._journal.flush(head.journal)
                 publish(self._fs, [record])
-                head = recovery.head_after(record, head.journal, head)
+                head = recovery.head_after(record, head.journal)
             self._fs.sync(())
             self._fs.remove(UNFLUSHED_PATH)
         self._head.write(head)
@@ -236,7 +237,7 @@ class Tree:
                     if self._marked_unflushed or self._fs.kind(UNFLUSHED_PATH) is not None:
                         self._fs.remove(UNFLUSHED_PATH)
                         self._fs.sync_folder("")
-                    self._head.write(replace(head, clean=True, synced_epoch=head.epoch))
+                    self._head.write(replace(head, clean=True))
                     self._head.flush()
         except (OSError, ExecStoreError) as error:
             # Nothing is lost: the journal holds it all, and the next opening replays it.
@@ -296,16 +297,11 @@ class Tree:
         started = time.monotonic()
         while True:
             line = self._head.first_line()
-            layers, head = self._view(line)
-            if head is not None and (is_settled(line) or layers or time.monotonic() - started > _STUCK_SECONDS):
-                if not layers and not is_settled(line):
-                    # Its publisher died or was stopped. What it was publishing is durable, and shown from the journal.
-                    records = self._records_after(head, head.begun)
-                    if records and records[-1].transaction == head.begun:
-                        layer = Overlay(step for record in records for step in record.steps)
-                        layers, head = (layer,), replace(head, values=records[-1].values)
+            view = self._view(line, may_be_stuck=time.monotonic() - started > _STUCK_SECONDS)
+            if view is not None:
+                layers, values = view
                 try:
-                    result = look(Reader(self._fs, self.path, layers, head.values))
+                    result = look(Reader(self._fs, self.path, layers, values))
                 except Exception:
                     if self._head.first_line() == line:
                         raise
@@ -316,28 +312,41 @@ class Tree:
                 raise self._change_lock.busy()
             time.sleep(_READ_PAUSE_SECONDS)
 
-    def _view(self, line: bytes) -> tuple[tuple[Overlay, ...], Head | None]:
-        """The layers that a store needs which was cut off and not brought up to date since; none for a live one."""
-        known = self._cut_off
-        if known is not None and known[0] == line:
-            return ((known[1],) if known[1] else (), known[2])
-        head = self._head.read()
-        # A writer's handle shows by its shared lock. The question is only asked under the change lock, so that an
-        # opening writer never takes this reader for another handle; if that lock is held, there is a live writer.
+    def _view(self, line: bytes, *, may_be_stuck: bool) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
+        """What to lay over the files to see one moment, and the head's values then; ``None``: look again."""
+        if self._cut_off is None:
+            self._cut_off = self._look_for_cut(line)
+        cut_line, layer, values = self._cut_off
+        if layer is not None and cut_line == line:
+            return (layer,), values
+        head = self._head.at(line)
+        if head is None:
+            return None
+        if head.begun == head.published:
+            return (), head.values
+        if may_be_stuck:
+            # Its publisher died or was stopped. What it was publishing is durable, and shown from the journal.
+            records = self._records_after(head, head.begun)
+            if records and records[-1].transaction == head.begun:
+                return (Overlay(step for record in records for step in record.steps),), records[-1].values
+        return None
+
+    def _look_for_cut(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]]:
+        """Whether the store was cut off and not brought up to date since; if so, all that its journal holds.
+
+        This is asked once, at the first look: a later change of the head is a live writer's work. A writer's handle
+        shows by its shared lock. The question is only asked under the change lock, so that an opening writer never
+        takes this reader for another handle; if that lock is held, there is a live writer.
+        """
         if self._change_lock.try_acquire():
             try:
-                alone = self._handles.are_none()
-                if alone and not recovery.is_clean(self._journal, head):
+                if self._handles.are_none() and not recovery.is_clean(self._journal, self._head.read()):
                     journaled = recovery.read_journal(self._journal, self.path)
                     layer = Overlay(step for record in journaled.records for step in record.steps)
-                    head = recovery.head_after(journaled.chain[-1], journaled.number)
-                    self._cut_off = (self._head.first_line(), layer, head)
-                    return (layer,), head
-                if alone and head is not None:
-                    self._cut_off = (line, Overlay(), head)
+                    return self._head.first_line(), layer, journaled.chain[-1].values
             finally:
                 self._change_lock.release()
-        return (), head
+        return line, None, {}
 
     def change_ticket(self) -> int:
         """What to give to `wait_for_change`: it returns once something happens after this call."""
@@ -447,26 +456,35 @@ class Tree:
 
     def _finish(self, transaction: int) -> None:
         """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
-        with self._flush_lock.held():
-            head = self._head.read()
-            if head is not None and head.begun == head.published and head.published >= transaction:
-                return
-            self._check_failure()
-            if head is None or head.begun != head.published:
-                with self._change_lock.held():
-                    head = self._settled_head()
-            records = self._records_after(head)
-            if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
-                try:
-                    self._journal.flush(head.journal)
-                except OSError as error:
-                    raise self._fail(error) from error
+        try:
+            self._flush_lock.acquire()
+        except StoreBusyError as error:
+            raise error.with_open_outcome() from None
+        try:
+            self._finish_locked(transaction)
+        finally:
+            self._flush_lock.release()
+
+    def _finish_locked(self, transaction: int) -> None:
+        head = self._head.read()
+        if head is not None and head.begun == head.published and head.published >= transaction:
+            return
+        self._check_failure()
+        if head is None or head.begun != head.published:
             with self._change_lock.held():
                 head = self._settled_head()
-                self._publish([record for record in records if record.transaction > head.published])
-                head = self._head_now()
-                if head.offset >= self._journal_bytes * 3 // 4:
-                    self._rotate(head)
+        records = self._records_after(head)
+        if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
+            try:
+                self._journal.flush(head.journal)
+            except OSError as error:
+                raise self._fail(error) from error
+        with self._change_lock.held():
+            head = self._settled_head()
+            self._publish([record for record in records if record.transaction > head.published])
+            head = self._head_now()
+            if head.offset >= self._journal_bytes * 3 // 4:
+                self._rotate(head)
 
     def _publish(self, records: list[Record]) -> None:
         """Phase 3. Holds the change lock; the records are durable and follow the published ones."""
@@ -488,7 +506,7 @@ class Tree:
                 if again.errno not in _FULL:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
-        self._head.write(recovery.head_after(last, head.journal, head))
+        self._head.write(recovery.head_after(last, head.journal))
         self._forget_pending(last.transaction)
         self.wake()
 
@@ -505,12 +523,13 @@ class Tree:
         try:
             self._fs.sync(self._journaled_paths())
         except OSError as error:
+            # What could not be written back is in the journal. Another handle must not take the tree for durable and
+            # write the journal over: without a head, it brings the tree up to date first.
+            self._head.invalidate()
             raise self._fail(error) from error
         other = 1 - head.journal
         self._journal.shorten(other, self._journal_bytes)
-        self._head.write(
-            replace(head, journal=other, epoch=head.epoch + 1, offset=0, synced_epoch=head.epoch, clean=False)
-        )
+        self._head.write(replace(head, journal=other, epoch=head.epoch + 1, offset=0, clean=False))
 
     # --- the journal's newest part ---
 
@@ -561,7 +580,11 @@ class Tree:
             self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
             return self._head_now()
         if head.begun != head.published:
-            self._publish(self._records_after(head, head.begun))
+            records = self._records_after(head, head.begun)
+            if records and records[-1].transaction == head.begun:
+                self._publish(records)
+            else:  # it was a recovery that was cut off
+                self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
             return self._head_now()
         return head
 
