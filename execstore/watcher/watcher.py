@@ -82,7 +82,8 @@ class Watcher:
 
     The handler may call ``checkpoint``, ``seek_to_offset`` and ``stop`` of its own watcher. If it raises an
     ``Exception``, the event is tried again after a pause (see ``RetryStrategy``); any other ``BaseException``
-    (``SystemExit``, ``KeyboardInterrupt``) ends the watcher, with the error in its stats.
+    (``SystemExit``, ``KeyboardInterrupt``) ends the watcher, with the error in its stats. So does the closing of the
+    store. That an object can't be made from its JSON shows when the handler looks at it, and counts as its failure.
 
     A second watcher of the same ID, in another manager or process, is allowed: each is given every event, and they
     share one checkpoint, the one stored last. Two that handle different events need different IDs.
@@ -199,6 +200,7 @@ class Watcher:
                 self._state = WatcherState.RUNNING
                 self._next_event_iterator = self._checkpoint_iterator
                 self._error = None
+            with _running_lock:
                 _running.add(self)
         _logger.debug("watcher %s starts at %s", self._id, self._checkpoint_iterator)
 
@@ -340,7 +342,6 @@ class Watcher:
                 self._state = WatcherState.STOPPED
                 # A failure that it was stopped in the middle of stays to be seen.
                 self._error = self._error if error is None else error
-                _running.discard(self)
 
     def _fetch(self, run: _Run) -> GetEventsResponse | None:
         """The next events, ``None`` if it is to stop. Failures are retried for ever, as in the reference."""
@@ -445,16 +446,23 @@ def _describe(error: BaseException) -> str:
 # --- the interpreter's exit, and fork ---------------------------------------------------------------------------------
 
 _running: weakref.WeakSet[Watcher] = weakref.WeakSet()
+_running_lock = threading.Lock()
 
 
 def _stop_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT_SECONDS
-    watchers = list(_running)
+    with _running_lock:
+        watchers = list(_running)
     for watcher in watchers:
         watcher.request_stop()
     for watcher in watchers:
         watcher.stop(max(deadline - time.monotonic(), 0))
 
 
+def _forget_all() -> None:
+    _running.clear()
+    _running_lock.release()
+
+
 atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_running.clear)
+os.register_at_fork(before=_running_lock.acquire, after_in_parent=_running_lock.release, after_in_child=_forget_all)

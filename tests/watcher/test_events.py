@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
+import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +21,9 @@ from execstore.watcher import (
     Operation,
     StoreEventRequest,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ITERATORS = [
     (EventIterator.trim_horizon(), "trim_horizon", "EventIterator.trim_horizon()"),
@@ -125,3 +132,66 @@ def test_models_are_frozen(model: object) -> None:
     name = dataclasses.fields(model)[0].name  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(model, name, None)
+
+
+# --- events whose object is made late -------------------------------------------------------------------------------
+
+
+def late_event(made: list[int]) -> Event:
+    def make_object() -> dict[str, int]:
+        made.append(1)
+        return {"n": 1}
+
+    return Event.with_late_object(1, Operation.CREATE, "A", make_object, 5)
+
+
+def test_a_late_object_is_made_once_and_only_when_looked_at() -> None:
+    made: list[int] = []
+    event = late_event(made)
+    assert (event.seq_num, event.operation, event.object_type, event.timestamp) == (1, Operation.CREATE, "A", 5)
+    assert made == []
+    assert event.object is event.object
+    assert made == [1]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda event: event == Event(1, Operation.CREATE, "A", {"n": 1}, 5),
+        lambda event: repr(event) == repr(Event(1, Operation.CREATE, "A", {"n": 1}, 5)),
+        lambda event: pickle.loads(pickle.dumps(event)) == event,
+        lambda event: copy.deepcopy(event) == event,
+        lambda event: dataclasses.replace(event, seq_num=2) == Event(2, Operation.CREATE, "A", {"n": 1}, 5),
+    ],
+    ids=["equality", "repr", "pickle", "deepcopy", "replace"],
+)
+def test_an_event_with_a_late_object_is_like_any_other(use: Callable[[Event], bool]) -> None:
+    assert use(late_event([]))
+
+
+def test_an_event_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="Event has no attribute 'sequence'"):
+        late_event([]).sequence  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_late_object_asked_for_by_two_threads_is_there_for_both() -> None:
+    event = Event.with_late_object(1, Operation.CREATE, "A", lambda: barrier.wait(30), 5)
+    barrier = threading.Barrier(2)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(event.object)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 2
+    assert set(found) <= {0, 1}
+    assert event.object in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"event_iterator": "latest"}, {"limit": "1"}, {"filter": ("A",)}, {"event_iterator": 5}],
+)
+def test_get_request_refuses_wrong_types(arguments: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{next(iter(arguments))}: is of type "):
+        GetEventsRequest(**{"event_iterator": EventIterator.latest(), **arguments})  # type: ignore[arg-type]
