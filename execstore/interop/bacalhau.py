@@ -220,7 +220,7 @@ def _value(found: bytes | Bucket) -> bytes:
 
 
 def _decode(data: bytes) -> Any:
-    if _MINUS_ZERO.search(data) is None:
+    if b"-0" not in data or _MINUS_ZERO.search(data) is None:
         return codec.decode(data)
     try:
         return json.loads(data, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))

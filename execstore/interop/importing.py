@@ -13,8 +13,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from execstore import records
 from execstore.errors import (
@@ -23,22 +22,17 @@ from execstore.errors import (
     ExecutionNotFoundError,
     ImportConflictError,
 )
-from execstore.interop.door import ImportDoor
+from execstore.imports import StoreFiller, add_execution
 from execstore.interop.items import CheckpointItem, ExecutionItem, ImportReport, LogEnd, LogItem
 from execstore.interop.progress import Progress
-from execstore.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from execstore.interop.items import Item
-    from execstore.tree.change import Change
+    from execstore.store import Store
 
 __all__ = ["Source", "import_into", "import_new"]
-
-# A transaction of this size costs little more than its contents, and is soon out of memory again.
-_BATCH_BYTES: Final = 1 << 19
-_ITEM_BYTES: Final = 512  # about what paths and numbers of an item take beside its data
 
 
 class Source(Protocol):
@@ -64,8 +58,8 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
     os.makedirs(parent, exist_ok=True)
     beside = tempfile.mkdtemp(prefix=f".{name}.importing-", dir=parent)
     try:
-        with Store(beside, durability="relaxed") as store:
-            report = _fill(source, store, progress or Progress("importing", "items"))
+        with StoreFiller(beside) as filler:
+            report = _fill(source, filler, progress or Progress("importing", "items"))
         os.rename(beside, target)
         _sync_folder(parent)
     except BaseException:
@@ -74,61 +68,35 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
     return report
 
 
-def _fill(source: Source, store: Store, progress: Progress) -> ImportReport:
+def _fill(source: Source, filler: StoreFiller, progress: Progress) -> ImportReport:
     report = ImportReport()
     with progress:
-        for batch in _batches(source.items()):
-            store.apply("import", partial(_take_all, batch, store.rules.clock, source, report))
-            for item in batch:
-                progress.advance(done=item.done if isinstance(item, ExecutionItem) else None)
+        for item in source.items():
+            _take(filler, item, source, report)
+            progress.advance(done=item.done if isinstance(item, ExecutionItem) else None)
         report.seconds = progress.seconds
     _finish(report, source)
     return report
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        if isinstance(item, ExecutionItem):
-            size += len(item.record) + len(item.event_lines)
-        elif isinstance(item, LogItem):
-            size += len(item.line)
-        size += _ITEM_BYTES
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _take_all(
-    batch: list[Item], clock: Callable[[], int], source: Source, report: ImportReport, change: Change
-) -> None:
-    door = ImportDoor(change, clock)
-    for item in batch:
-        _take(door, item, source, report)
-
-
-def _take(door: ImportDoor, item: Item, source: Source, report: ImportReport) -> None:
+def _take(filler: StoreFiller, item: Item, source: Source, report: ImportReport) -> None:
     if isinstance(item, ExecutionItem):
         try:
-            door.put_execution(item.execution, item.record, item.event_lines, announce=False)
+            filler.put_execution(item.execution, item.record, item.event_lines)
         except ExecutionAlreadyExistsError:
             raise ImportConflictError([f"execution {item.execution.id} stands in {source.path} twice"]) from None
         report.executions += 1
         report.execution_events += item.events
     elif isinstance(item, LogItem):
-        door.append_log(item.seq_num, item.line, item.timestamp)
+        filler.append_log(item.seq_num, item.line, item.timestamp)
         report.log_events += 1
     elif isinstance(item, LogEnd):
-        door.end_log(item.latest)
+        filler.end_log(item.latest)
     elif item.of_watcher:
-        door.put_watcher_checkpoint(item.name, item.sequence_number)
+        filler.put_watcher_checkpoint(item.name, item.sequence_number)
         report.watcher_checkpoints += 1
     else:
-        door.put_checkpoint(item.name, item.sequence_number)
+        filler.put_checkpoint(item.name, item.sequence_number)
         report.checkpoints += 1
 
 
@@ -161,7 +129,7 @@ def import_into(source: Source, store: Store, progress: Progress | None = None) 
 def _merge_execution(store: Store, item: ExecutionItem, report: ImportReport) -> None:
     execution_id = item.execution.id
     try:
-        store.apply("import", partial(_add_execution, item, store.rules.clock))
+        add_execution(store, item.execution, item.record, item.event_lines)
     except ExecutionAlreadyExistsError:
         difference = _difference(store, item)
         if difference:
@@ -171,10 +139,6 @@ def _merge_execution(store: Store, item: ExecutionItem, report: ImportReport) ->
         return
     report.executions += 1
     report.execution_events += item.events
-
-
-def _add_execution(item: ExecutionItem, clock: Callable[[], int], change: Change) -> None:
-    ImportDoor(change, clock).put_execution(item.execution, item.record, item.event_lines, announce=True)
 
 
 def _difference(store: Store, item: ExecutionItem) -> str:

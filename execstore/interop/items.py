@@ -42,7 +42,7 @@ class ExecutionItem:
 
     @classmethod
     def of(cls, execution: Execution, events: Sequence[bytes], done: float | None = None) -> Self:
-        """Encode an execution, whose events are encoded already.
+        """Encode an execution that was read from JSON, and whose events are encoded already.
 
         :raises InvalidExecutionError: naming what a store can't hold.
         """
@@ -51,7 +51,7 @@ class ExecutionItem:
                 raise InvalidExecutionError(member, "must not be empty")
             check_id(value, member)
         event_lines = b"".join([line + b"\n" for line in events])
-        return cls(execution, records.encode_execution(execution), event_lines, len(events), done)
+        return cls(execution, records.encode_execution(execution, trusted=True), event_lines, len(events), done)
 
 
 @dataclass(frozen=True, slots=True)
