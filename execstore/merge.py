@@ -9,15 +9,15 @@ Unlike there, stored nulls stay, integers keep all their digits, and nothing tha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from execstore.errors import InvalidExecutionError
+from execstore.errors import InvalidArgumentError, InvalidExecutionError
 from execstore.parts import RunCommandResult, SpecConfig, State, StateT
 from execstore.states import DesiredState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from execstore.models import Execution
 
@@ -150,7 +150,10 @@ def clear_fields(execution: Execution, names: Iterable[str]) -> Execution:
     """``execution`` with the fields ``names`` at their zero value.
 
     :raises InvalidExecutionError: for a name that isn't in ``CLEARABLE``.
+    :raises InvalidArgumentError: if ``names`` is a single string, or no list at all.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidArgumentError("clear", f"must be a list of names, not {names!r:.100}")
     for name in names:
         if name not in CLEARABLE:
             reason = f"{name!r} can't be cleared; what can be: {', '.join(CLEARABLE)}"

@@ -6,6 +6,7 @@ Types are checked here and not by the constructors: an execution is made in many
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 from execstore import codec
@@ -134,8 +135,9 @@ def validate_condition(condition: UpdateExecutionCondition) -> None:
         raise InvalidArgumentError("condition", f"must be an UpdateExecutionCondition, not {type(condition).__name__}")
     for name in ("expected_states", "unexpected_states"):
         states = getattr(condition, name)
-        # A string is a sequence too, of strings; taken for one it would expect states like "R".
-        if isinstance(states, str) or not all(isinstance(state, ExecutionState) for state in states):
+        # A string is a collection of strings, and an iterator would be used up by looking at it.
+        is_list = isinstance(states, Collection) and not isinstance(states, str)
+        if not is_list or not all(isinstance(state, ExecutionState) for state in states):
             raise InvalidArgumentError(f"condition.{name}", "must be a list of ExecutionState")
     revision = condition.expected_revision
     if not isinstance(revision, int) or isinstance(revision, bool) or revision < 0:
