@@ -27,7 +27,6 @@ __all__ = [
     "encode_checkpoint",
     "encode_event",
     "encode_execution",
-    "encode_log_event",
     "encode_upsert",
     "parse_checkpoint",
     "parse_event",
@@ -158,21 +157,6 @@ def parse_event(data: bytes) -> Event:
     :raises InvalidExecutionError: if it is JSON, but no event.
     """
     return Event.from_dict(codec.decode(data))
-
-
-def encode_log_event(seq_num: int, operation: str, object_type: str, object_json: bytes, timestamp_ns: int) -> bytes:
-    """A line of the event log, without a newline at its end.
-
-    :param object_json: the object, encoded and ``compact``.
-    :param timestamp_ns: since the epoch.
-    """
-    return b'{"seqNum":%d,"operation":%b,"objectType":%b,"object":%b,"timestamp":%d}' % (
-        seq_num,
-        encode_text(operation).encode(),
-        encode_text(object_type).encode(),
-        object_json,
-        timestamp_ns,
-    )
 
 
 def encode_upsert(current: bytes | None, previous: bytes | None, events: Sequence[bytes] | None = None) -> bytes:
