@@ -131,6 +131,7 @@ class Execution:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
+        prefix = f"{member}." if member else ""
         desired_state = data.get("DesiredState")
         compute_state = data.get("ComputeState")
         published_result = data.get("PublishedResult")
@@ -147,16 +148,12 @@ class Execution:
             read_optional_object(data, "AllocatedResources", member),
             _pending()
             if desired_state is None
-            else State.from_dict(desired_state, state_class=DesiredState, member=inner_member(member, "DesiredState")),
-            _undefined()
-            if compute_state is None
-            else State.from_dict(compute_state, member=inner_member(member, "ComputeState")),
+            else State.from_dict(desired_state, state_class=DesiredState, member=f"{prefix}DesiredState"),
+            _undefined() if compute_state is None else State.from_dict(compute_state, member=f"{prefix}ComputeState"),
             None
             if published_result is None
-            else SpecConfig.from_dict(published_result, member=inner_member(member, "PublishedResult")),
-            None
-            if run_output is None
-            else RunCommandResult.from_dict(run_output, member=inner_member(member, "RunOutput")),
+            else SpecConfig.from_dict(published_result, member=f"{prefix}PublishedResult"),
+            None if run_output is None else RunCommandResult.from_dict(run_output, member=f"{prefix}RunOutput"),
             read_text(data, "PreviousExecution", member),
             read_text(data, "NextExecution", member),
             read_text(data, "FollowupEvalID", member),

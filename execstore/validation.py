@@ -22,7 +22,6 @@ from execstore.members import check_count, check_flag, check_integer, check_obje
 from execstore.models import Execution, UpdateExecutionCondition
 from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
-from execstore.timestamps import Timestamp
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -221,9 +220,6 @@ def check_event(event: Event, member: str = "") -> None:
         raise InvalidExecutionError(member, f"must be an Event, not {type(event).__name__}")
     check_text(event.topic, "Topic", member)
     check_text(event.message, "Message", member)
-    if not isinstance(event.timestamp, Timestamp):
-        reason = f"must be a Timestamp, not {type(event.timestamp).__name__}"
-        raise InvalidExecutionError(inner_member(member, "Timestamp"), reason)
     check_texts(event.details, "Details", member)
     if isinstance(event, ExecutionEvent):
         check_text(event.execution_id, "ExecutionID", member)
