@@ -32,6 +32,7 @@ class Change(Reader):
         segment_bytes: int,
     ) -> None:
         self._own = Overlay()
+        self._seen = 0  # how many of the steps are in the overlay: most changes never read what they wrote
         super().__init__(fs, root, (self._own, *layers), dict(values))
         self._layout = layout
         self._segment_bytes = segment_bytes
@@ -135,4 +136,8 @@ class Change(Reader):
 
     def _do(self, step: Step) -> None:
         self.steps.append(step)
-        self._own.apply((step,))
+
+    def _catch_up(self) -> None:
+        if self._seen < len(self.steps):
+            self._own.apply(self.steps[self._seen :])
+            self._seen = len(self.steps)

@@ -21,7 +21,7 @@ from filelock import lock_descriptor, unlock_descriptor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FileSystem", "RealFileSystem", "write_all"]
+__all__ = ["FileSystem", "RealFileSystem", "parse_lock_holder", "write_all"]
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -108,6 +108,9 @@ class FileSystem(Protocol):
         """Take or go back to a shared lock of a file without waiting."""
 
     def unlock(self, descriptor: int) -> None: ...
+
+    def lock_holder(self, descriptor: int) -> int | None:
+        """The process that holds the exclusive lock of a file, ``None`` if that can't be told."""
 
     def free(self) -> tuple[int, int | None]:
         """Free bytes, and free inodes (``None`` where they aren't limited)."""
@@ -419,6 +422,15 @@ class RealFileSystem:
     def unlock(self, descriptor: int) -> None:
         unlock_descriptor(descriptor)
 
+    def lock_holder(self, descriptor: int) -> int | None:
+        status = os.fstat(descriptor)
+        try:
+            with open("/proc/locks", encoding="ascii") as file:
+                text = file.read()
+        except OSError:  # not Linux, or no /proc
+            return None
+        return parse_lock_holder(text, os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+
     def free(self) -> tuple[int, int | None]:
         status = os.fstatvfs(self._root)
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
@@ -430,6 +442,24 @@ class RealFileSystem:
         if self._magic is None:
             self._magic = _statfs_magic(self._root) if sys.platform == "linux" else 0
         return self._magic
+
+
+def parse_lock_holder(text: str, major: int, minor: int, inode: int) -> int | None:
+    """The holder of a file's exclusive flock in ``/proc/locks`` (proc_locks(5)).
+
+    Some file systems (btrfs, overlayfs) show another device there than stat(2) does, so the inode alone will do if
+    nothing fits better.
+    """
+    found: int | None = None
+    for line in text.splitlines():
+        match line.split():
+            case [_, "FLOCK", _, "WRITE", pid, place, *_] if pid.isdigit() and int(pid) > 0:
+                device, _, number = place.rpartition(":")
+                if number == str(inode):
+                    if device == f"{major:02x}:{minor:02x}":
+                        return int(pid)
+                    found = int(pid)
+    return found
 
 
 def _statfs_magic(descriptor: int) -> int:

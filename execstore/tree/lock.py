@@ -2,15 +2,11 @@
 
 A lock is a ``flock(2)`` on a file of its own, taken through filelock on a descriptor that is kept open, with a thread
 lock in front of it: to the kernel all threads of a process are one holder. The files are never removed: a lock on a
-removed file excludes nobody.
-
-While a lock is held, its file says by whom, so that `StoreBusyError` can name the process.
-"""
+removed file excludes nobody."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -23,18 +19,11 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["Handles", "Lock", "parse_holder"]
+__all__ = ["Handles", "Lock"]
 
 # Waiting starts short since most holders need some 0.1 ms, and grows so that waiters don't keep a small device awake.
 _SHORTEST_WAIT_SECONDS = 0.00005
 _LONGEST_WAIT_SECONDS = 0.002
-_HOLDER_BYTES = 64
-
-
-def parse_holder(data: bytes) -> int | None:
-    """The process that a lock file names, ``None`` if it names none."""
-    words = data.split()
-    return int(words[1]) if len(words) > 1 and words[0] == b"process" and words[1].isdigit() else None
 
 
 class Lock:
@@ -46,7 +35,6 @@ class Lock:
         self._timeout_seconds = timeout_seconds
         self._threads = threading.Lock()
         self._descriptor = fs.open(path, write=write)
-        self._holder = b"process %d\n" % os.getpid() if write else b""
 
     def acquire(self) -> None:
         """Wait for the lock.
@@ -59,8 +47,6 @@ class Lock:
         try:
             if not self._fs.try_lock(self._descriptor):
                 self._wait()
-            if self._holder:
-                self._fs.pwrite(self._descriptor, self._holder, 0)
         except BaseException:
             self._threads.release()
             raise
@@ -112,7 +98,7 @@ class Lock:
 
     def busy(self) -> StoreBusyError:
         """The error that names who holds the lock."""
-        holder = parse_holder(self._fs.pread(self._descriptor, _HOLDER_BYTES, 0))
+        holder = self._fs.lock_holder(self._descriptor)
         return StoreBusyError(self._store_path, self._timeout_seconds, holder, _command_of(holder))
 
 

@@ -49,8 +49,7 @@ def _perform(fs: FileSystem, step: Step) -> None:
     if isinstance(step, Put):
         put_file(fs, step.path, step.data)
     elif isinstance(step, Append):
-        # What may stand behind the bytes is the rest of a write that a power cut tore; the log ends here.
-        fs.overwrite(step.path, step.offset, step.data, truncate=True)
+        _append(fs, step)
     elif isinstance(step, Mark):
         _mark(fs, step.path, step.target)
     elif isinstance(step, Move):
@@ -64,6 +63,17 @@ def _perform(fs: FileSystem, step: Step) -> None:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
                 raise
+
+
+def _append(fs: FileSystem, step: Append) -> None:
+    if step.offset:
+        # What may stand behind the bytes is the rest of a write that a power cut tore; the file ends here.
+        fs.overwrite(step.path, step.offset, step.data, truncate=True)
+        return
+    try:
+        fs.create(step.path, step.data)
+    except (FileExistsError, FileNotFoundError):
+        put_file(fs, step.path, step.data)
 
 
 def _mark(fs: FileSystem, path: str, target: str) -> None:

@@ -144,6 +144,7 @@ class Reader:
 
     def groups(self, index: str) -> list[Name]:
         """The names of an index's groups, unsorted; a group may be empty."""
+        self._catch_up()
         found: list[Name] = []
         names = set(self._names(index))
         for layer in self._layers:
@@ -198,6 +199,7 @@ class Reader:
 
     def wrong_marker(self, layout: Layout, index: str, group: str, key: str) -> WrongMarker | None:
         """What is wrong with the index entry of ``key`` under ``group``, ``None`` if nothing is."""
+        self._catch_up()
         path = marker_path(index, group, key)
         for layer in self._layers:
             entry = layer.get(path)
@@ -240,6 +242,7 @@ class Reader:
 
     def segment(self, path: str, offset: int) -> bytes | None:
         """A segment's bytes from ``offset`` on, ``None`` if there is no such segment."""
+        self._catch_up()
         for layer in self._layers:
             if layer.get(path) is not None:
                 data = self._read(path)
@@ -251,7 +254,11 @@ class Reader:
 
     # --- by path, through the layers ---
 
+    def _catch_up(self) -> None:
+        """For a change: see to it that the layers hold all that it did."""
+
     def _read(self, path: str, depth: int = 0) -> bytes | None:
+        self._catch_up()
         for number in range(depth, len(self._layers)):
             entry = self._layers[number].get(path)
             if entry is None:
@@ -267,6 +274,7 @@ class Reader:
             raise self._failure(path, error) from error
 
     def _exists(self, path: str) -> bool:
+        self._catch_up()
         for layer in self._layers:
             entry = layer.get(path)
             if entry is not None:
@@ -277,6 +285,7 @@ class Reader:
             raise self._failure(path, error) from error
 
     def _size(self, path: str) -> int:
+        self._catch_up()
         for layer in self._layers:
             entry = layer.get(path)
             if entry is None:
@@ -287,6 +296,7 @@ class Reader:
         return self._fs.size(path) or 0
 
     def _names(self, folder: str) -> list[str]:
+        self._catch_up()
         try:
             names = self._fs.names(folder)
         except OSError as error:

@@ -139,9 +139,10 @@ def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
 
 
 class Whole(NamedTuple):
-    """A file with this content."""
+    """A file with this content. ``begun``: it grows by appending, so it needn't appear at one stroke."""
 
     data: bytes
+    begun: bool = False
 
 
 class Tail(NamedTuple):
@@ -239,7 +240,7 @@ class Overlay:
             for name, entry in entries.items():
                 path = f"{folder}/{name}" if folder else name
                 if isinstance(entry, Whole):
-                    additions.append(Put(path, entry.data))
+                    additions.append(Append(path, 0, entry.data) if entry.begun else Put(path, entry.data))
                 elif isinstance(entry, Tail):
                     additions.append(Append(path, entry.offset, entry.data))
                 elif path in moved:
@@ -257,11 +258,11 @@ class Overlay:
 
     def _append(self, step: Append) -> None:
         if step.offset == 0:
-            self._set(step.path, Whole(step.data))
+            self._set(step.path, Whole(step.data, begun=True))
             return
         before = self.get(step.path)
         if isinstance(before, Whole):
-            self._set(step.path, Whole(before.data[: step.offset] + step.data))
+            self._set(step.path, Whole(before.data[: step.offset] + step.data, before.begun))
         elif isinstance(before, Tail) and before.offset <= step.offset:
             self._set(step.path, Tail(before.offset, before.data[: step.offset - before.offset] + step.data))
         else:
