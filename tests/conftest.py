@@ -1,0 +1,75 @@
+"""Stores for tests. Whatever a test does to one, at its end the store is opened anew and must be without a fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from execstore import Store
+from execstore.schema import LAYOUT
+from execstore.tree.tree import Tree
+from tests.support import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SMALL_JOURNAL_BYTES = 32768
+SMALL_SEGMENT_BYTES = 4096
+
+
+class StoreFactory:
+    """Opens stores below one folder, any number of handles each, and looks after them in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._handles: list[Store] = []
+        self._paths: list[Path] = []
+
+    def __call__(self, name: str = "store", *, small: bool = True, **options: Any) -> Store:
+        """A handle on the store of this name, which is made if it isn't there.
+
+        A ``small`` one has a journal and log segments that soon are full, so that what happens then is in every test.
+        """
+        path = self.path(name)
+        if small and not path.exists() and not options.get("read_only"):
+            Tree(str(path), LAYOUT, journal_bytes=SMALL_JOURNAL_BYTES, segment_bytes=SMALL_SEGMENT_BYTES).close()
+        store = Store(path, **options)
+        self._handles.append(store)
+        return store
+
+    def path(self, name: str = "store") -> Path:
+        """Where the store of this name is; one that is there in the end is verified."""
+        path = self.folder / name
+        if path not in self._paths:
+            self._paths.append(path)
+        return path
+
+    def finish(self) -> None:
+        for handle in self._handles:
+            handle.close()
+        for path in self._paths:
+            if (path / "FORMAT").exists():
+                with Store(path) as store:
+                    report = store.verify()
+                    assert report.ok, report.problems
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Iterator[StoreFactory]:
+    """Opens handles: ``open_store()``, ``open_store("other", read_only=True)``."""
+    factory = StoreFactory(tmp_path)
+    yield factory
+    factory.finish()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(open_store: StoreFactory, clock: FakeClock) -> Store:
+    """An empty store with a clock that stands still."""
+    return open_store(clock=clock, long_poll_timeout=0.05)
