@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from execstore.codec import CodecError
+from execstore.codec import CodecError, encode_text
 from execstore.errors import (
     CheckpointNameBlankError,
     ExecutionAlreadyExistsError,
@@ -102,7 +102,11 @@ def prepare_events(execution_id: str, events: Iterable[Event | None]) -> list[Pr
     for given in events:
         event = parse_event(b"null") if given is None else given
         line = encode_event(event)
-        prepared.append(PreparedEvent(line, encode_event(ExecutionEvent.of(event, execution_id))))
+        if event.extra or isinstance(event, ExecutionEvent):
+            log_object = encode_event(ExecutionEvent.of(event, execution_id))
+        else:  # the same without encoding it twice: the execution's ID is the last member
+            log_object = b'%b,"ExecutionID":%b}' % (line[:-1], encode_text(execution_id).encode("utf-8", "replace"))
+        prepared.append(PreparedEvent(line, log_object))
     return prepared
 
 
@@ -125,8 +129,8 @@ def load_execution(change: Change, execution_id: str) -> tuple[bytes, Execution]
     return record, execution
 
 
-def create_execution(change: Change, execution: Execution, events: Sequence[Event | None], rules: Rules) -> bytes:
-    """Store a new execution with its events; returns its record.
+def create_execution(change: Change, execution: Execution, events: Sequence[Event | None], rules: Rules) -> Execution:
+    """Store a new execution with its events; returns it as it is stored.
 
     Raises:
         NilExecutionError, InvalidExecutionStateError, InvalidExecutionRevisionError, InvalidExecutionError,
@@ -138,20 +142,21 @@ def create_execution(change: Change, execution: Execution, events: Sequence[Even
     if change.record(EXECUTIONS, execution.id) is not None:
         raise ExecutionAlreadyExistsError(execution.id)
     now = _next_time(change, rules)
-    record = _encode(execution.replace(revision=1, create_time=now, modify_time=now), rules)
+    execution = execution.replace(revision=1, create_time=now, modify_time=now)
+    record = _encode(execution, rules)
     state = execution.compute_state.state_type.value
 
     _put_events(change, execution.id, prepared, now)
-    change.put_record(EXECUTIONS, execution.id, record)
+    change.put_record(EXECUTIONS, execution.id, record, is_new=True)
     change.mark(JOB_INDEX, execution.job_id, execution.id)
     change.mark(STATE_INDEX, state, execution.id)
     _count(change, None, state)
     _log_upsert(change, Operation.CREATE, compact(record), None, prepared, now)
-    return record
+    return execution
 
 
-def update_execution_state(change: Change, request: UpdateExecutionRequest, rules: Rules) -> bytes:
-    """Merge new values into an execution under its conditions; returns its new record.
+def update_execution_state(change: Change, request: UpdateExecutionRequest, rules: Rules) -> Execution:
+    """Merge new values into an execution under its conditions; returns it as it is stored.
 
     Raises:
         ExecutionNotFoundError, InvalidExecutionStateError, InvalidExecutionRevisionError,
@@ -169,7 +174,7 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
     now = _next_time(change, rules)
     merged = normalize_for_create(merge_execution(stored, request.new_values, request.clear))
     merged = merged.replace(revision=stored.revision + 1, create_time=stored.create_time, modify_time=now)
-    record = _encode(merged, rules)
+    record = _encode(merged, rules, trusted=True)  # stored before, or validated above
 
     _put_events(change, stored.id, prepared, now)
     change.put_record(EXECUTIONS, stored.id, record)
@@ -181,7 +186,7 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
         change.move_mark(STATE_INDEX, old_state, new_state, stored.id)
         _count(change, old_state, new_state)
     _log_upsert(change, Operation.UPDATE, compact(record), compact(old_record), prepared, now)
-    return record
+    return merged
 
 
 def delete_execution(change: Change, execution_id: str, rules: Rules) -> None:
@@ -256,8 +261,8 @@ def _next_time(change: Change, rules: Rules) -> int:
     return now
 
 
-def _encode(execution: Execution, rules: Rules) -> bytes:
-    record = encode_execution(execution)
+def _encode(execution: Execution, rules: Rules, *, trusted: bool = False) -> bytes:
+    record = encode_execution(execution, trusted=trusted)
     if len(record) > rules.max_document_bytes:
         raise InvalidExecutionError(
             "",

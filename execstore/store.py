@@ -13,7 +13,6 @@ from execstore import operations, queries
 from execstore.errors import InvalidArgumentError, StoreClosedError, TransactionOpenError
 from execstore.event_log import StoreEventLog
 from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
-from execstore.records import parse_execution
 from execstore.schema import LAYOUT
 from execstore.states import ExecutionState
 from execstore.transaction import Transaction
@@ -123,11 +122,10 @@ class Store:
             InvalidExecutionStateError, InvalidExecutionRevisionError, InvalidExecutionError: it can't be created.
             ExecutionAlreadyExistsError
         """
-        record = self.apply(
+        return self.apply(
             "create_execution",
             lambda change: operations.create_execution(change, execution, events, self.rules),
         )
-        return parse_execution(record)
 
     def update_execution_state(self, request: UpdateExecutionRequest) -> Execution:
         """Merge new values into an execution if the request's conditions hold, and add events.
@@ -141,11 +139,10 @@ class Store:
             ExecutionAlreadyTerminalError: the execution has ended.
             InvalidExecutionError: a new value can't be stored.
         """
-        record = self.apply(
+        return self.apply(
             "update_execution_state",
             lambda change: operations.update_execution_state(change, request, self.rules),
         )
-        return parse_execution(record)
 
     def delete_execution(self, execution_id: str) -> None:
         """Remove an execution, in whatever state, with its events. Raises ``ExecutionNotFoundError``."""

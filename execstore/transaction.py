@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from execstore import operations, queries
 from execstore.errors import TransactionClosedError
 from execstore.operations import check_checkpoint_name
-from execstore.records import parse_execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,11 +89,11 @@ class Transaction:
 
     def create_execution(self, execution: Execution, *events: Event | None) -> Execution:
         """See `Store.create_execution`."""
-        return parse_execution(operations.create_execution(self._open_change(), execution, events, self._rules))
+        return operations.create_execution(self._open_change(), execution, events, self._rules)
 
     def update_execution_state(self, request: UpdateExecutionRequest) -> Execution:
         """See `Store.update_execution_state`."""
-        return parse_execution(operations.update_execution_state(self._open_change(), request, self._rules))
+        return operations.update_execution_state(self._open_change(), request, self._rules)
 
     def delete_execution(self, execution_id: str) -> None:
         """See `Store.delete_execution`."""

@@ -51,9 +51,9 @@ class Change(Reader):
             values[name] = value
             self._changed_values = True
 
-    def put_record(self, collection: str, key: str, data: bytes) -> None:
-        """The document under this key is ``data``."""
-        self._do(Put(record_path(collection, key), data))
+    def put_record(self, collection: str, key: str, data: bytes, *, is_new: bool = False) -> None:
+        """The document under this key is ``data``. ``is_new``: there was none, which makes it a little cheaper."""
+        self._do(Put(record_path(collection, key), data, is_new))
 
     def remove_record(self, collection: str, key: str) -> None:
         self._do(Remove(record_path(collection, key)))

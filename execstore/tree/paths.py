@@ -12,6 +12,7 @@ A key (an ID, a state's name, a watcher's name: any text) becomes one file name 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -44,6 +45,16 @@ _KEPT_OF_LONG = 160
 
 def encode_name(key: str) -> str:
     """The file name (without suffix) for a key. Different keys have different names, case aside."""
+    return _encode_short(key) if len(key) <= NAME_LIMIT else _encode(key)
+
+
+# One change asks for the same few names again and again. Long keys would make the cache large.
+@functools.lru_cache(maxsize=512)
+def _encode_short(key: str) -> str:
+    return _encode(key)
+
+
+def _encode(key: str) -> str:
     if _PLAIN.fullmatch(key) and not _RESERVED.fullmatch(key):
         if len(key) <= NAME_LIMIT:
             return key

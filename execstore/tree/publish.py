@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["publish", "put_file"]
 
+# A new file up to this size may be written under its own name: whoever looks at that moment sees it empty or whole,
+# since the size only grows once a page is filled.
+_ONE_PAGE_BYTES = 4096
+
 
 def publish(fs: FileSystem, records: Iterable[Record]) -> None:
     """Bring the outcome of these records, which follow one another, into the tree; each path is touched once."""
@@ -47,7 +51,8 @@ def put_file(fs: FileSystem, path: str, data: bytes) -> None:
 
 def _perform(fs: FileSystem, step: Step) -> None:
     if isinstance(step, Put):
-        put_file(fs, step.path, step.data)
+        if not (step.is_new and len(step.data) <= _ONE_PAGE_BYTES and _created(fs, step.path, step.data)):
+            put_file(fs, step.path, step.data)
     elif isinstance(step, Append):
         _append(fs, step)
     elif isinstance(step, Mark):
@@ -70,10 +75,17 @@ def _append(fs: FileSystem, step: Append) -> None:
         # What may stand behind the bytes is the rest of a write that a power cut tore; the file ends here.
         fs.overwrite(step.path, step.offset, step.data, truncate=True)
         return
-    try:
-        fs.create(step.path, step.data)
-    except (FileExistsError, FileNotFoundError):
+    if not _created(fs, step.path, step.data):
         put_file(fs, step.path, step.data)
+
+
+def _created(fs: FileSystem, path: str, data: bytes) -> bool:
+    """Make a new file under its own name, without the detour over another one; ``False`` if that can't be."""
+    try:
+        fs.create(path, data)
+    except (FileExistsError, FileNotFoundError):
+        return False
+    return True
 
 
 def _mark(fs: FileSystem, path: str, target: str) -> None:

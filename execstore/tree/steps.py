@@ -34,10 +34,11 @@ __all__ = [
 
 
 class Put(NamedTuple):
-    """The file at ``path`` holds exactly ``data``."""
+    """The file at ``path`` holds exactly ``data``. ``is_new``: it probably isn't there yet."""
 
     path: str
     data: bytes
+    is_new: bool = False
 
 
 class Append(NamedTuple):
@@ -85,7 +86,7 @@ def describe_steps(steps: Iterable[Step]) -> list[list[Any]]:
         if isinstance(step, Append):
             described.append(["append", step.path, step.offset, len(step.data)])
         elif isinstance(step, Put):
-            described.append(["put", step.path, len(step.data)])
+            described.append(["new" if step.is_new else "put", step.path, len(step.data)])
         elif isinstance(step, Mark):
             described.append(["mark", step.path, step.target])
         elif isinstance(step, Move):
@@ -112,8 +113,8 @@ def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
     position = 0
     for words in described:
         match words:
-            case ["put", str(path), int(length)] if length >= 0:
-                steps.append(Put(path, data[position : position + length]))
+            case ["put" | "new" as word, str(path), int(length)] if length >= 0:
+                steps.append(Put(path, data[position : position + length], word == "new"))
                 position += length
             case ["append", str(path), int(offset), int(length)] if length >= 0 and offset >= 0:
                 steps.append(Append(path, offset, data[position : position + length]))
@@ -139,10 +140,11 @@ def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
 
 
 class Whole(NamedTuple):
-    """A file with this content. ``begun``: it grows by appending, so it needn't appear at one stroke."""
+    """A file with this content. ``is_new``: it probably isn't there; ``grows``: by appending, not at one stroke."""
 
     data: bytes
-    begun: bool = False
+    is_new: bool = False
+    grows: bool = False
 
 
 class Tail(NamedTuple):
@@ -188,7 +190,7 @@ class Overlay:
             if isinstance(step, Append):
                 self._append(step)
             elif isinstance(step, Put):
-                self._set(step.path, Whole(step.data))
+                self._set(step.path, Whole(step.data, step.is_new and self.get(step.path) is None))
             elif isinstance(step, Mark):
                 self._set(step.path, Target(step.target))
             elif isinstance(step, Move):
@@ -240,7 +242,8 @@ class Overlay:
             for name, entry in entries.items():
                 path = f"{folder}/{name}" if folder else name
                 if isinstance(entry, Whole):
-                    additions.append(Append(path, 0, entry.data) if entry.begun else Put(path, entry.data))
+                    grown = Append(path, 0, entry.data)
+                    additions.append(grown if entry.grows else Put(path, entry.data, entry.is_new))
                 elif isinstance(entry, Tail):
                     additions.append(Append(path, entry.offset, entry.data))
                 elif path in moved:
@@ -258,11 +261,11 @@ class Overlay:
 
     def _append(self, step: Append) -> None:
         if step.offset == 0:
-            self._set(step.path, Whole(step.data, begun=True))
+            self._set(step.path, Whole(step.data, grows=True))
             return
         before = self.get(step.path)
         if isinstance(before, Whole):
-            self._set(step.path, Whole(before.data[: step.offset] + step.data, before.begun))
+            self._set(step.path, before._replace(data=before.data[: step.offset] + step.data))
         elif isinstance(before, Tail) and before.offset <= step.offset:
             self._set(step.path, Tail(before.offset, before.data[: step.offset - before.offset] + step.data))
         else:
