@@ -21,7 +21,7 @@ from filelock import lock_descriptor, unlock_descriptor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FileSystem", "RealFileSystem", "parse_lock_holder", "write_all"]
+__all__ = ["FileSystem", "RealFileSystem", "parse_lock_holder", "sync_each", "write_all"]
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -39,6 +39,8 @@ _REMOTE_MAGIC = {
     0x5346414F: "AFS",
     0x00C36400: "Ceph",
 }
+
+_WITHOUT_BYTES = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
 
 
 class FileSystem(Protocol):
@@ -124,6 +126,28 @@ def write_all(fs: FileSystem, descriptor: int, data: bytes, offset: int) -> None
     written = fs.pwrite(descriptor, data, offset)
     while written < len(data):
         written += fs.pwrite(descriptor, data[written:], offset + written)
+
+
+def sync_each(fs: FileSystem, paths: Iterable[str]) -> None:
+    """Make each of these files and its folder durable, one after the other: `FileSystem.sync` without a syncfs(2)."""
+    folders: set[str] = set()
+    for path in paths:
+        folders.add(path.rpartition("/")[0])
+        try:
+            descriptor = fs.open(path, write=True)
+        except OSError as error:
+            if error.errno not in _WITHOUT_BYTES:
+                raise
+            continue  # a link, a folder, or gone since: its folder tells all there is to keep
+        try:
+            fs.flush(descriptor)
+        finally:
+            fs.close(descriptor)
+    # A folder's own name stands in the folder above it, so go all the way up.
+    parents = {parent for folder in folders for parent in (folder.rpartition("/")[0], "") if folder}
+    for folder in sorted(folders | parents):
+        with contextlib.suppress(FileNotFoundError):
+            fs.sync_folder(folder)
 
 
 class RealFileSystem:
@@ -388,22 +412,7 @@ class RealFileSystem:
                 return
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), self.root)
-        folders: set[str] = set()
-        for path in paths:
-            folders.add(path.rpartition("/")[0])
-            try:
-                descriptor = self.open(path, write=True)
-            except OSError:  # a link, a folder, or gone since: its folder tells all there is to keep
-                continue
-            try:
-                self.flush(descriptor)
-            finally:
-                os.close(descriptor)
-        # A folder's own name stands in the folder above it, so go all the way up.
-        parents = {parent for folder in folders for parent in (folder.rpartition("/")[0], "") if folder}
-        for folder in sorted(folders | parents):
-            with contextlib.suppress(FileNotFoundError):
-                self.sync_folder(folder)
+        sync_each(self, paths)
 
     def sync_folder(self, path: str) -> None:
         descriptor, transient = self._folder(path)
