@@ -2,61 +2,74 @@
 
 No journal, no temporary names: until the caller gives the tree its real name, nobody reads it, and if the filling is
 cut off the whole folder is thrown away. A change through the journal costs several times as much.
+
+What is left is nearly all the kernel's work of making files. Once there is much of it, it goes to a helper process, so
+that this one can prepare the next meanwhile (``bulk_helper``; a thread would not do, as it had to wait for Python's
+lock after every call).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from execstore.tree.bulk_helper import Helper, do_new
 from execstore.tree.paths import lines_path, marker_path, marker_target, record_path, segment_path
 from execstore.tree.segments import LogState
+from execstore.tree.steps import Mark, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
+    from execstore.tree.steps import Step
 
 __all__ = ["BulkFiller"]
 
 _LOG_BUFFER_BYTES = 1 << 18
+_STEPS_BEFORE_HELP = 8000
+_BATCH_STEPS = 200
+_BATCH_BYTES = 1 << 18
 
 
 class BulkFiller:
-    """Writes into an empty tree, made and closed before. `finish` must be called, then the head told `log_state`."""
+    """Writes into an empty tree, made and closed before.
 
-    def __init__(self, fs: FileSystem, layout: Layout, segment_bytes: int) -> None:
+    `finish` must be called, then the head told `log_state`; or `abandon`. A name that is taken is a ``FileExistsError``
+    whose ``filename`` is the path; it may come late, at the latest from `finish`.
+    """
+
+    def __init__(self, fs: FileSystem, root: str, layout: Layout, segment_bytes: int) -> None:
         self.log_state = LogState()
         self._fs = fs
+        self._root = root
         self._layout = layout
         self._segment_bytes = segment_bytes
         self._log_lines: list[bytes] = []
         self._log_offset = 0
         self._log_bytes = 0
+        self._steps = 0
+        self._batch: list[Step] = []
+        self._batch_bytes = 0
+        self._helper: Helper | None = None
 
     def put_record(self, collection: str, key: str, data: bytes) -> None:
-        """The document under this key is ``data``. Raises ``FileExistsError`` if there is one already."""
-        self._fs.create(record_path(collection, key), data)
+        """The document under this key is ``data``."""
+        self._do(Put(record_path(collection, key), data), len(data))
 
     def put_lines(self, collection: str, key: str, lines: bytes) -> None:
-        """The lines under this key. Raises ``FileExistsError`` if there are some already."""
-        self._fs.create(lines_path(collection, key), lines)
+        """The lines under this key."""
+        self._do(Put(lines_path(collection, key), lines), len(lines))
 
     def mark(self, index: str, group: str, key: str) -> None:
         """The index has ``key`` under ``group``."""
-        path = marker_path(index, group, key)
-        target = marker_target(self._layout.alias(index), key)
-        try:
-            self._fs.link(path, target)
-        except FileNotFoundError:
-            self._fs.make_folder(path.rpartition("/")[0])
-            self._fs.link(path, target)
+        self._do(Mark(marker_path(index, group, key), marker_target(self._layout.alias(index), key)), 0)
 
     def start_log(self, number: int) -> None:
         """Let the next line have this number. Lines that were written before are forgotten."""
         self._flush_log()
-        for first in self._segments():
-            self._fs.remove(segment_path(self._layout.log, first))
+        for name in self._fs.names(self._layout.log):
+            self._fs.remove(f"{self._layout.log}/{name}")
         self.log_state = LogState(latest=number - 1, oldest=number, segment=number)
 
     def append_log(self, line: bytes, time_ns: int) -> None:
@@ -72,16 +85,34 @@ class BulkFiller:
     def finish(self) -> None:
         """Make all of it durable."""
         self._flush_log()
+        if self._helper is not None:
+            self._helper.send(self._batch)
+            self._helper.finish()
         self._fs.sync(self._paths())
+
+    def abandon(self) -> None:
+        """Stop; what is there by now is to be thrown away."""
+        if self._helper is not None:
+            self._helper.stop()
+
+    def _do(self, step: Step, size: int) -> None:
+        self._steps += 1
+        if self._steps == _STEPS_BEFORE_HELP:
+            self._helper = Helper.start(self._root)
+        if self._helper is None:
+            do_new(self._fs, step)
+            return
+        self._batch.append(step)
+        self._batch_bytes += size
+        if len(self._batch) >= _BATCH_STEPS or self._batch_bytes >= _BATCH_BYTES:
+            self._helper.send(self._batch)
+            self._batch, self._batch_bytes = [], 0
 
     def _flush_log(self) -> None:
         if self._log_lines:
             data = b"".join(self._log_lines)
             self._fs.overwrite(segment_path(self._layout.log, self.log_state.segment), self._log_offset, data)
             self._log_lines, self._log_bytes = [], 0
-
-    def _segments(self) -> list[int]:
-        return [int(name.partition(".")[0]) for name in self._fs.names(self._layout.log)]
 
     def _paths(self) -> Iterator[str]:
         """Everything there is, for file systems that can't flush all at once."""

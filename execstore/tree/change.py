@@ -32,6 +32,8 @@ class Change(Reader):
         segment_bytes: int,
     ) -> None:
         self._own = Overlay()
+        self._log_lines: list[bytes] = []
+        self._log_segment = self._log_offset = 0
         self._seen = 0  # how many of the steps are in the overlay: most changes never read what they wrote
         super().__init__(fs, root, (self._own, *layers), dict(values))
         self._layout = layout
@@ -99,9 +101,25 @@ class Change(Reader):
     def append_log(self, line: bytes, time_ns: int) -> int:
         """Add a line (without newline) to the log; returns its number."""
         state, offset = LogState.of(self._values).after(len(line) + 1, time_ns, self._segment_bytes)
-        self._do(Append(segment_path(self._layout.log, state.segment), offset, line + b"\n"))
+        # Lines of one segment become one step.
+        if offset == 0 or not self._log_lines:
+            self._end_log_step()
+            self._log_segment, self._log_offset = state.segment, offset
+        self._log_lines.append(line)
         self.set_value(LOG_VALUE, state.to_value())
         return state.latest
+
+    def _end_log_step(self) -> None:
+        if self._log_lines:
+            self._log_lines.append(b"")
+            path = segment_path(self._layout.log, self._log_segment)
+            self.steps.append(Append(path, self._log_offset, b"\n".join(self._log_lines)))
+            self._log_lines = []
+
+    def finish(self) -> tuple[Step, ...]:
+        """All steps."""
+        self._end_log_step()
+        return tuple(self.steps)
 
     # --- for repair ---
 
@@ -138,6 +156,7 @@ class Change(Reader):
         self.steps.append(step)
 
     def _catch_up(self) -> None:
+        self._end_log_step()
         if self._seen < len(self.steps):
             self._own.apply(self.steps[self._seen :])
             self._seen = len(self.steps)

@@ -13,7 +13,7 @@ from execstore.tree.names import NEW_NAME
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.journal import Record
@@ -25,13 +25,19 @@ __all__ = ["publish", "put_file"]
 _ONE_PAGE_BYTES = 4096
 
 
-def publish(fs: FileSystem, records: Iterable[Record]) -> None:
+def publish(fs: FileSystem, records: Sequence[Record]) -> None:
     """Bring the outcome of these records, which follow one another, into the tree; each path is touched once."""
-    overlay = Overlay()
-    for record in records:
-        overlay.apply(record.steps)
-    for step in overlay.final_steps():
+    for step in _outcome(records):
         _perform(fs, step)
+
+
+def _outcome(records: Sequence[Record]) -> Sequence[Step]:
+    if len(records) == 1:
+        # Most often there is one change, and it speaks of each path once.
+        steps = records[0].steps
+        if len({step.path for step in steps}) == len(steps):
+            return steps
+    return Overlay(step for record in records for step in record.steps).final_steps()
 
 
 def put_file(fs: FileSystem, path: str, data: bytes) -> None:

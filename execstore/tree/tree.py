@@ -447,7 +447,7 @@ class Tree:
         return transaction
 
     def _write_record(self, change: Change, transaction: int, number: int, epoch: int, offset: int) -> Record:
-        steps = tuple(change.steps)
+        steps = change.finish()
         data = encode_record(transaction, epoch, steps, change.values, self._seed)
         if not reserve.fits(self._fs, len(data), len(steps)):
             raise StoreFullError(self.path, "the disk has no room (or no inodes) for this change")
