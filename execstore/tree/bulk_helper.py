@@ -65,7 +65,7 @@ class Helper:
         package_folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - this very Python, on this very module
                 [sys.executable, "-P", "-m", __name__, os.path.abspath(root)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -39,7 +39,7 @@ class Head:
     """What the head file says.
 
     ``journal``, ``epoch`` and ``offset`` are the place right behind the record of ``published``: the next record goes
-    there. ``clean``: the tree holds durably all there is. ``values`` belong to the layers above.
+    there, and names that record's ``checksum``. ``clean``: the tree holds durably all there is. ``values`` belong to the layers above.
     """
 
     begun: int
@@ -47,6 +47,7 @@ class Head:
     journal: int
     epoch: int
     offset: int
+    checksum: int
     clean: bool
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,6 +58,7 @@ def encode_head(head: Head) -> bytes:
         "journal": head.journal,
         "epoch": head.epoch,
         "offset": head.offset,
+        "checksum": head.checksum,
         "clean": head.clean,
         "values": head.values,
     }
@@ -83,6 +85,7 @@ def parse_head(data: bytes) -> Head | None:
             journal=members["journal"],
             epoch=members["epoch"],
             offset=members["offset"],
+            checksum=members["checksum"],
             clean=members["clean"],
             values=members["values"],
         )

@@ -3,8 +3,10 @@
 Invariants:
 
 - A record is valid if its checksum, seeded with the store's own ID, covers exactly its header and body.
-- Within a file, from offset 0, valid records of one epoch follow one another without a gap in their transaction
-  numbers. The first place where that ends is the end of the file's chain; what stands behind is of no meaning.
+- Within a file, from offset 0, valid records of one epoch follow one another: each has the next transaction number and
+  names the checksum of the one before it. The first place where that ends is the end of the file's chain; what stands
+  behind is of no meaning. (Without the checksum, a record that was torn by a power cut and written anew could be
+  followed by one that stood behind its first form, and was never committed.)
 - The two files carry consecutive epochs. A file is written over from its start, with the next epoch, only after the
   tree holds durably all that its old records did.
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["JournalFiles", "Record", "encode_record", "parse_record", "seed"]
 
-_HEADER = re.compile(rb"@transaction ([0-9]{1,19}) epoch ([0-9]{1,19}) bytes ([0-9]{1,12}) crc32 ([0-9a-f]{8})\n")
+_HEADER = re.compile(
+    rb"@transaction ([0-9]{1,19}) epoch ([0-9]{1,19}) after ([0-9a-f]{8}) bytes ([0-9]{1,12}) crc32 ([0-9a-f]{8})\n"
+)
 _HEADER_MAXIMUM = 128
 _FILL = b"\n" * 65536
 _PAGE = 4096
@@ -44,7 +48,17 @@ class Record(NamedTuple):
     epoch: int
     steps: tuple[Step, ...]
     values: Mapping[str, Any]
+    previous: int  # the checksum of the record before it, 0 of the very first
+    checksum: int
     end: int  # the offset in the file right behind the record
+
+    def is_followed_by(self, record: Record | None) -> bool:
+        """Whether the other one is the next of the same chain."""
+        return record is not None and record.continues(self.transaction, self.epoch, self.checksum)
+
+    def continues(self, transaction: int, epoch: int, checksum: int) -> bool:
+        """Whether this record is the next one after that of these numbers, in the same file."""
+        return (self.transaction, self.epoch, self.previous) == (transaction + 1, epoch, checksum)
 
 
 def seed(store_id: str) -> int:
@@ -53,15 +67,24 @@ def seed(store_id: str) -> int:
 
 
 def encode_record(
-    transaction: int, epoch: int, steps: Sequence[Step], values: Mapping[str, Any], checksum_seed: int
-) -> bytes:
-    """The bytes of one record: a header line, a line of JSON that says what to do, and the bytes to do it with."""
+    transaction: int,
+    epoch: int,
+    previous: int,
+    steps: Sequence[Step],
+    values: Mapping[str, Any],
+    checksum_seed: int,
+) -> tuple[bytes, int]:
+    """The bytes of one record, and its checksum.
+
+    They are a header line, a line of JSON that says what to do, and the bytes to do it with.
+    """
     head = ujson.dumps(
         {"steps": describe_steps(steps), "values": values}, ensure_ascii=False, escape_forward_slashes=False
     ).encode("utf-8", "surrogatepass")
     body = b"%b\n%b\n" % (head, payload(steps))
-    prefix = b"@transaction %d epoch %d bytes %d" % (transaction, epoch, len(body))
-    return b"%b crc32 %08x\n%b" % (prefix, zlib.crc32(body, zlib.crc32(prefix, checksum_seed)), body)
+    prefix = b"@transaction %d epoch %d after %08x bytes %d" % (transaction, epoch, previous, len(body))
+    checksum = zlib.crc32(body, zlib.crc32(prefix, checksum_seed))
+    return b"%b crc32 %08x\n%b" % (prefix, checksum, body), checksum
 
 
 def parse_record(data: bytes, offset: int, checksum_seed: int) -> Record | None:
@@ -73,17 +96,25 @@ def parse_record(data: bytes, offset: int, checksum_seed: int) -> Record | None:
     match = _HEADER.match(data, offset)
     if match is None:
         return None
-    start, length = match.end(), int(match[3])
+    start, length, checksum = match.end(), int(match[4]), int(match[5], 16)
     body = data[start : start + length]
     if len(body) != length:
         return None
-    prefix = data[offset : match.start(4) - len(b" crc32 ")]
-    if zlib.crc32(body, zlib.crc32(prefix, checksum_seed)) != int(match[4], 16):
+    prefix = data[offset : match.start(5) - len(b" crc32 ")]
+    if zlib.crc32(body, zlib.crc32(prefix, checksum_seed)) != checksum:
         return None
     line_end = body.find(b"\n")
     head = ujson.loads(body[:line_end])
     steps = parse_steps(head["steps"], body[line_end + 1 : -1])
-    return Record(int(match[1]), int(match[2]), steps, head["values"], start + length)
+    return Record(
+        transaction=int(match[1]),
+        epoch=int(match[2]),
+        steps=steps,
+        values=head["values"],
+        previous=int(match[3], 16),
+        checksum=checksum,
+        end=start + length,
+    )
 
 
 class JournalFiles:
@@ -139,7 +170,7 @@ class JournalFiles:
         match = _HEADER.match(header)
         if match is None:
             return None
-        data = self._read(descriptor, offset, match.end() + int(match[3]))
+        data = self._read(descriptor, offset, match.end() + int(match[4]))
         record = parse_record(data, 0, self._seed)
         return record and record._replace(end=offset + record.end)
 
@@ -152,9 +183,7 @@ class JournalFiles:
         while record is not None:
             records.append(record)
             following = parse_record(data, record.end, self._seed)
-            if following is None or (following.epoch, following.transaction) != (record.epoch, record.transaction + 1):
-                break
-            record = following
+            record = following if record.is_followed_by(following) else None
         return records
 
     def rewrite(self, number: int, start: int, end: int) -> None:

@@ -100,7 +100,7 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
         fs.remove(NEW_NAME)
     # The first record changes nothing. It is there so that there always is a newest record, from which the head can
     # be rebuilt.
-    first = encode_record(_FIRST_TRANSACTION, 1, (), {}, seed(form.store_id))
+    first, checksum = encode_record(_FIRST_TRANSACTION, 1, 0, (), {}, seed(form.store_id))
     JournalFiles.make(fs, journal_bytes, first)
     head = Head(
         begun=_FIRST_TRANSACTION,
@@ -108,6 +108,7 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
         journal=0,
         epoch=1,
         offset=len(first),
+        checksum=checksum,
         clean=True,
     )
     HeadFile.make(fs, head)
@@ -136,6 +137,7 @@ def head_after(record: Record, number: int) -> Head:
         journal=number,
         epoch=record.epoch,
         offset=record.end,
+        checksum=record.checksum,
         clean=False,
         values=record.values,
     )
@@ -146,7 +148,7 @@ def is_clean(journal: JournalFiles, head: Head | None) -> bool:
     if head is None or not head.clean or head.begun != head.published:
         return False
     following = journal.read_at(head.journal, head.offset)
-    if following is not None and following.transaction == head.published + 1 and following.epoch == head.epoch:
+    if following is not None and following.continues(head.published, head.epoch, head.checksum):
         return False
     other = journal.read_at(1 - head.journal, 0)
     return other is None or other.epoch <= head.epoch
@@ -166,7 +168,8 @@ def read_journal(journal: JournalFiles, root: str) -> Journaled:
     records = list(newest)
     if len(chains) > 1:
         older = chains[0][0]
-        if older[-1].transaction + 1 == newest[0].transaction and older[-1].epoch + 1 == newest[0].epoch:
+        last = older[-1]
+        if newest[0].continues(last.transaction, last.epoch + 1, last.checksum):
             records = [*older, *newest]
         else:
             # Its place is being written over, which is only done once the tree holds all of it durably.

@@ -198,7 +198,7 @@ class Tree:
             if self._mend is not None:
                 self._mend(change)
             if not change.is_empty:
-                record = self._write_record(change, head.published + 1, head.journal, head.epoch, head.offset)
+                record = self._write_record(change, head, head.published, head.checksum, head.offset)
                 self._journal.flush(head.journal)
                 publish(self._fs, [record])
                 head = recovery.head_after(record, head.journal)
@@ -435,24 +435,25 @@ class Tree:
         head = self._head_now()
         if self._pending:
             last = self._pending[-1]
-            transaction, offset = last.transaction + 1, last.end
+            transaction, checksum, offset = last.transaction, last.checksum, last.end
         else:
-            transaction, offset = head.published + 1, head.offset
+            transaction, checksum, offset = head.published, head.checksum, head.offset
         if not self._flush_commits and not self._marked_unflushed:
             self._mark_unflushed()
-        record = self._write_record(change, transaction, head.journal, head.epoch, offset)
+        record = self._write_record(change, head, transaction, checksum, offset)
         self._pending.append(record)
-        self._own_pending.add(transaction)
+        self._own_pending.add(record.transaction)
         self._staged_layer = None
-        return transaction
+        return record.transaction
 
-    def _write_record(self, change: Change, transaction: int, number: int, epoch: int, offset: int) -> Record:
+    def _write_record(self, change: Change, head: Head, after: int, previous: int, offset: int) -> Record:
+        """Write a change behind the record of transaction ``after``, whose checksum is ``previous``."""
         steps = change.finish()
-        data = encode_record(transaction, epoch, steps, change.values, self._seed)
+        data, checksum = encode_record(after + 1, head.epoch, previous, steps, change.values, self._seed)
         if not reserve.fits(self._fs, len(data), len(steps)):
             raise StoreFullError(self.path, "the disk has no room (or no inodes) for this change")
-        self._journal.append(number, offset, data)
-        return Record(transaction, epoch, steps, change.values, offset + len(data))
+        self._journal.append(head.journal, offset, data)
+        return Record(after + 1, head.epoch, steps, change.values, previous, checksum, offset + len(data))
 
     def _finish(self, transaction: int) -> None:
         """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
@@ -536,14 +537,16 @@ class Tree:
     def _records_after(self, head: Head, until: int | None = None) -> list[Record]:
         """The staged records behind the published ones, as far as they are whole by now."""
         records = [record for record in self._pending if record.transaction > head.published]
-        offset = records[-1].end if records else head.offset
-        transaction = records[-1].transaction if records else head.published
+        if records:
+            offset, transaction, checksum = records[-1].end, records[-1].transaction, records[-1].checksum
+        else:
+            offset, transaction, checksum = head.offset, head.published, head.checksum
         while until is None or transaction < until:
             record = self._journal.read_at(head.journal, offset)
-            if record is None or (record.transaction, record.epoch) != (transaction + 1, head.epoch):
+            if record is None or not record.continues(transaction, head.epoch, checksum):
                 break
             records.append(record)
-            offset, transaction = record.end, record.transaction
+            offset, transaction, checksum = record.end, record.transaction, record.checksum
         return records
 
     def _staged_after(self, head: Head) -> list[Record]:
