@@ -39,7 +39,8 @@ class Head:
     """What the head file says.
 
     ``journal``, ``epoch`` and ``offset`` are the place right behind the record of ``published``: the next record goes
-    there, and names that record's ``checksum``. ``clean``: the tree holds durably all there is. ``values`` belong to the layers above.
+    there, and names that record's ``checksum``. ``clean``: the tree holds durably all there is. ``values`` belong to
+    the layers above.
     """
 
     begun: int
@@ -53,12 +54,12 @@ class Head:
 
 
 def encode_head(head: Head) -> bytes:
-    """The bytes of the head file: a line of fixed length, then JSON a member a line."""
+    """The bytes of the head file: a line of fixed length, then JSON in one line."""
     members = {
         "journal": head.journal,
         "epoch": head.epoch,
         "offset": head.offset,
-        "checksum": head.checksum,
+        "checksum": f"{head.checksum:08x}",
         "clean": head.clean,
         "values": head.values,
     }
@@ -85,7 +86,7 @@ def parse_head(data: bytes) -> Head | None:
             journal=members["journal"],
             epoch=members["epoch"],
             offset=members["offset"],
-            checksum=members["checksum"],
+            checksum=int(members["checksum"], 16),
             clean=members["clean"],
             values=members["values"],
         )
