@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SMALL_JOURNAL_BYTES = 32768
+SMALL_JOURNAL_BYTES = 12288
 SMALL_SEGMENT_BYTES = 4096
 
 

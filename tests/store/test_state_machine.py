@@ -36,7 +36,6 @@ from execstore.errors import ExecStoreError, StoreBusyError, TransactionOpenErro
 from execstore.schema import LAYOUT
 from execstore.tree.tree import Tree
 from execstore.watcher import EventIterator, GetEventsRequest, JSONSerializer, Operation, StoreEventRequest
-from tests.conftest import SMALL_JOURNAL_BYTES, SMALL_SEGMENT_BYTES
 from tests.store.model import Model
 from tests.support import FakeClock, make_event, make_execution
 
@@ -44,14 +43,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HANDLES = 3
+# A few changes fill them, so that the journal and the log's segment change in nearly every example.
+JOURNAL_BYTES = 8192
+SEGMENT_BYTES = 2048
 
-ids = st.sampled_from(["e1", "e2", "Exec-1", "exec-1", "../../etc/passwd", "é" * 300, ""])
+ids = st.sampled_from(["e1", "e1", "e1", "e2", "e2", "Exec-1", "exec-1", "../../etc/passwd", "é" * 300, ""])
 job_ids = st.sampled_from(["job1", "job2", "a/b", "."])
 states = st.sampled_from(list(ExecutionState))
 mostly_live = st.sampled_from(
     [ExecutionState.BID_ACCEPTED, ExecutionState.RUNNING, ExecutionState.PUBLISHING, *ExecutionState]
 )
-texts = st.sampled_from(["", "short", "l\nine", "x" * 3000])
+texts = st.sampled_from(["", "short", "l\nine", "x" * 1500])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
@@ -128,7 +130,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="execstore-test-"))
         self.path = self.folder / "store"
-        Tree(str(self.path), LAYOUT, journal_bytes=SMALL_JOURNAL_BYTES, segment_bytes=SMALL_SEGMENT_BYTES).close()
+        Tree(str(self.path), LAYOUT, journal_bytes=JOURNAL_BYTES, segment_bytes=SEGMENT_BYTES).close()
         self.clock = FakeClock()
         self.stores = [self.open() for _ in range(HANDLES)]
         self.reader = Store(self.path, read_only=True)
@@ -349,6 +351,6 @@ def test_the_store_does_what_a_dict_does() -> None:
     run_state_machine_as_test(
         StoreMachine,
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=30, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
