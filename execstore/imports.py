@@ -51,20 +51,17 @@ class StoreFiller:
         form = read_format(self._fs, path)
         if form is None:
             raise FileNotFoundError(path)
-        self._bulk = BulkFiller(self._fs, LAYOUT, form.segment_bytes)
+        self._bulk = BulkFiller(self._fs, path, LAYOUT, form.segment_bytes)
         self._counts: dict[str, int] = {}
 
     def put_execution(self, execution: Execution, record: bytes, event_lines: bytes) -> None:
         """Store an execution by its bytes, with its events' lines and its index entries.
 
         Raises:
-            ExecutionAlreadyExistsError: its ID is taken.
+            FileExistsError: an ID was given twice; ``filename`` is its record. It may come from a later call.
         """
         execution_id, state = execution.id, execution.compute_state.state_type.value
-        try:
-            self._bulk.put_record(EXECUTIONS, execution_id, record)
-        except FileExistsError:
-            raise ExecutionAlreadyExistsError(execution_id) from None
+        self._bulk.put_record(EXECUTIONS, execution_id, record)
         if event_lines:
             self._bulk.put_lines(EXECUTION_EVENTS, execution_id, event_lines)
         self._bulk.mark(JOB_INDEX, execution.job_id, execution_id)
@@ -76,6 +73,11 @@ class StoreFiller:
         if seq_num != self._bulk.log_state.latest + 1:
             self._bulk.start_log(seq_num)
         self._bulk.append_log(line, timestamp)
+
+    @property
+    def log_events(self) -> int:
+        """How many events the log has."""
+        return self._bulk.log_state.latest + 1 - self._bulk.log_state.oldest
 
     def end_log(self, latest: int) -> None:
         """Let the next event have the number ``latest + 1``, even if there is no event of a number so high."""
@@ -100,6 +102,7 @@ class StoreFiller:
             if kind is None:
                 self._bulk.finish()
         finally:
+            self._bulk.abandon()
             self._fs.dispose()
         if kind is None:
             with Store(self._path) as store:

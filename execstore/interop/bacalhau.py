@@ -25,7 +25,6 @@ from execstore.interop.bolt import BoltFile, Bucket, readable_key
 from execstore.interop.items import CheckpointItem, ExecutionItem, Item, LogEnd, LogItem
 from execstore.models import Event, Execution
 from execstore.watcher import lines
-from execstore.watcher.events import Operation
 
 if TYPE_CHECKING:
     import os
@@ -45,10 +44,10 @@ _BUCKETS: Final = (
 )
 _NUMBER_BYTES: Final = 8
 _GO_EVENT: Final = re.compile(
-    rb'\{"seqNum":[0-9]+,"operation":"([A-Z]+)","objectType":"([A-Za-z]+)","object":(.*),"timestamp":(-?[0-9]+)\}'
+    rb'\{"seqNum":[0-9]+,"operation":"[A-Z]+","objectType":"[A-Za-z]+","object":(.*),"timestamp":-?[0-9]+\}'
 )
-# A number that only floats have; every other integer is read exactly as it stands.
-_MINUS_ZERO: Final = re.compile(rb"[:\[,]-0[,\]}]")
+# A number that only floats have; every other integer is read exactly as it stands. Text may look like it, too.
+_MINUS_ZERO: Final = re.compile(rb"-0[,\]}]")
 
 
 class BacalhauDatabase:
@@ -64,6 +63,7 @@ class BacalhauDatabase:
         self.skipped: list[str] = []
         self.notes = list(file.notes)
         self._root = file.root
+        self._total = 0
         names = [readable_key(name) for name, _ in file.root.items()]
         versions = [int(match[1] or 0) for name in names if (match := _BUCKET.fullmatch(name))]
         if not versions:
@@ -110,7 +110,7 @@ class BacalhauDatabase:
         executions, event_buckets = self._bucket("executions"), self._bucket("execution_events")
         if executions is None:
             return
-        total = executions.count()
+        self._total = total = executions.count()
         # Both are in the order of the execution IDs, so one pass over each is enough.
         events = iter(event_buckets.items()) if event_buckets is not None else iter(())
         pending = next(events, None)
@@ -147,32 +147,21 @@ class BacalhauDatabase:
     # --- the event log ---
 
     def _log(self) -> Iterator[LogItem | LogEnd]:
-        """The log has no gaps, so it can only begin behind the last event that can't be read."""
+        """The log has no gaps, so one that can't be read takes those before it away: importers start anew behind it."""
         bucket = self._bucket("events")
         if bucket is None:
             return
-        first = self._first_readable(bucket)
-        latest = bucket.sequence
+        latest = 0
         for key, value in bucket.items():
             seq_num = int.from_bytes(key[:_NUMBER_BYTES])
-            if seq_num >= first and isinstance(value, bytes):
-                latest = max(latest, seq_num)
-                yield _log_item(seq_num, value)
-        yield LogEnd(latest)
-
-    def _first_readable(self, bucket: Bucket) -> int:
-        first = expected = 0
-        for key, value in bucket.items():
-            seq_num = int.from_bytes(key[:_NUMBER_BYTES])
-            reason = _fault_of_log_event(key, value)
-            if reason:
-                self.skipped.append(f"the event log up to number {seq_num}: {reason}")
-                first = seq_num + 1
-            elif expected and seq_num != expected:
+            if latest and seq_num != latest + 1:
                 self.skipped.append(f"the event log up to number {seq_num - 1}: there is a gap before {seq_num}")
-                first = seq_num
-            expected = seq_num + 1
-        return first
+            latest = seq_num
+            try:
+                yield _log_item(key, seq_num, value)
+            except DeserializationError as error:
+                self.skipped.append(f"the event log up to number {seq_num}: {error.reason}")
+        yield LogEnd(max(latest, bucket.sequence))
 
     # --- the rest ---
 
@@ -193,16 +182,15 @@ class BacalhauDatabase:
 
     def _check_indexes(self) -> None:
         """An import builds its indexes from the executions; say so if the database's own ones say something else."""
-        executions = self._bucket("executions")
-        total = executions.count() if executions is not None else 0
         for name, by in (("idx_executions_by_job_id", "job"), ("idx_executions_by_state", "state")):
             index = self._bucket(name)
             if index is None:
                 continue
             entries = sum(group.count() for _, group in index.items() if isinstance(group, Bucket))
-            if entries != total:
+            if entries != self._total:
                 self.notes.append(
-                    f"its index by {by} has {entries} entries for {total} executions; ours is made from the executions"
+                    f"its index by {by} has {entries} entries for {self._total} executions; "
+                    f"the store's own is made from the executions"
                 )
 
 
@@ -220,7 +208,7 @@ def _value(found: bytes | Bucket) -> bytes:
 
 
 def _decode(data: bytes) -> Any:
-    if b"-0" not in data or _MINUS_ZERO.search(data) is None:
+    if _MINUS_ZERO.search(data) is None:
         return codec.decode(data)
     try:
         return json.loads(data, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
@@ -228,24 +216,12 @@ def _decode(data: bytes) -> Any:
         raise codec.CodecError(str(error)) from None
 
 
-def _fault_of_log_event(key: bytes, value: bytes | Bucket) -> str:
+def _log_item(key: bytes, seq_num: int, value: bytes | Bucket) -> LogItem:
     if isinstance(value, Bucket) or len(key) != 2 * _NUMBER_BYTES:
-        return f"{readable_key(key)} is no event"
-    try:
-        lines.parse_ends(value, int.from_bytes(key[:_NUMBER_BYTES]))
-    except DeserializationError as error:
-        return error.reason
-    return ""
-
-
-def _log_item(seq_num: int, value: bytes) -> LogItem:
+        raise DeserializationError(f"{readable_key(key)} is no event", seq_num)
+    ends = lines.parse_ends(value, seq_num)
     match = _GO_EVENT.fullmatch(value)
-    if match is None:
-        ends = lines.parse_ends(value, seq_num)
-        object_json = codec.encode_trusted(lines.parse_object(value, seq_num))
-    else:
-        # The object's text is taken as it is: encoding it again would cost more and could only change it.
-        operation, object_type, object_json, timestamp = match.groups()
-        ends = lines.LineEnds(seq_num, Operation(operation.decode()), object_type.decode(), int(timestamp))
+    # The object's text is taken as it is: encoding it again would cost more and could only change it.
+    object_json = match[1] if match else codec.encode_trusted(lines.parse_object(value, seq_num))
     line = lines.encode_line(seq_num, ends.operation, ends.object_type, object_json, ends.timestamp)
     return LogItem(seq_num, line, ends.timestamp)

@@ -23,13 +23,14 @@ _BUFFER_BYTES: Final = 1 << 18
 
 @dataclass
 class ExportReport:
-    """What an export wrote. ``skipped`` are sentences."""
+    """What an export wrote. ``skipped`` and ``notes`` are sentences."""
 
     executions: int = 0
     execution_events: int = 0
     log_events: int = 0
     checkpoints: int = 0
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -138,7 +139,7 @@ def _write_log(
         progress.advance(done=(1 + line.ends.seq_num / latest) / 2)
         if selection.since_ns is not None and line.ends.timestamp < selection.since_ns:
             continue
-        if by_id and not reading.log_of(line, ids):
+        if by_id and reading.execution_of(line) not in ids:
             continue
         out.write(jsonl.event_line(line.line))
         report.log_events += 1

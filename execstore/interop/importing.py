@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from execstore import records
@@ -56,15 +57,19 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
         raise ImportConflictError([f"{target} is there already; give the import a new folder, or merge (--merge)"])
     parent, name = os.path.split(target)
     os.makedirs(parent, exist_ok=True)
+    started = time.monotonic()
     beside = tempfile.mkdtemp(prefix=f".{name}.importing-", dir=parent)
     try:
         with StoreFiller(beside) as filler:
             report = _fill(source, filler, progress or Progress("importing", "items"))
         os.rename(beside, target)
         _sync_folder(parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, FileExistsError) and error.filename is not None:
+            raise ImportConflictError([f"{error.filename} stands in {source.path} twice"]) from None
         raise
+    report.seconds = time.monotonic() - started
     return report
 
 
@@ -72,24 +77,20 @@ def _fill(source: Source, filler: StoreFiller, progress: Progress) -> ImportRepo
     report = ImportReport()
     with progress:
         for item in source.items():
-            _take(filler, item, source, report)
+            _take(filler, item, report)
             progress.advance(done=item.done if isinstance(item, ExecutionItem) else None)
-        report.seconds = progress.seconds
+    report.log_events = filler.log_events
     _finish(report, source)
     return report
 
 
-def _take(filler: StoreFiller, item: Item, source: Source, report: ImportReport) -> None:
+def _take(filler: StoreFiller, item: Item, report: ImportReport) -> None:
     if isinstance(item, ExecutionItem):
-        try:
-            filler.put_execution(item.execution, item.record, item.event_lines)
-        except ExecutionAlreadyExistsError:
-            raise ImportConflictError([f"execution {item.execution.id} stands in {source.path} twice"]) from None
+        filler.put_execution(item.execution, item.record, item.event_lines)
         report.executions += 1
         report.execution_events += item.events
     elif isinstance(item, LogItem):
         filler.append_log(item.seq_num, item.line, item.timestamp)
-        report.log_events += 1
     elif isinstance(item, LogEnd):
         filler.end_log(item.latest)
     elif item.of_watcher:

@@ -80,7 +80,10 @@ class CheckpointItem:
 
 
 Item: TypeAlias = ExecutionItem | LogItem | LogEnd | CheckpointItem
-"""A source gives the executions first, then the log in order with its end, then the checkpoints."""
+"""A source gives the executions first, then the log in order with its end, then the checkpoints.
+
+Where the numbers of the log have a gap, only what comes behind it can be taken.
+"""
 
 
 @dataclass

@@ -24,17 +24,19 @@ from execstore.schema import (
     SEQUENCE_TRACKING,
     STATE_INDEX,
 )
+from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.recovery import read_format
 from execstore.watcher.lines import LineEnds, parse_ends, parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
     from execstore.models import Event, Execution
     from execstore.states import ExecutionState
     from execstore.store import Store
     from execstore.tree.reader import Reader
 
-__all__ = ["LogLine", "Selection", "Stored", "checkpoints", "executions", "log", "log_of"]
+__all__ = ["LogLine", "Selection", "Stored", "checkpoints", "execution_of", "executions", "log", "one", "store_id"]
 
 _PIECE: Final = 64
 _LOG_PIECE: Final = 256
@@ -156,15 +158,45 @@ def log(store: Store, first: int = 1) -> Iterator[LogLine]:
         first = lines[-1][0] + 1
 
 
-def log_of(line: LogLine, execution_ids: Container[str]) -> bool:
-    """Whether an event of the log is of one of these executions."""
+def execution_of(line: LogLine) -> str | None:
+    """The ID of the execution that an event of the log is of; ``None`` if it is of something else, or doesn't say.
+
+    Bacalhau's own ``ExecutionEvent`` lines, which came with an import, don't.
+    """
     if line.ends.object_type not in {EXECUTION_UPSERT, EXECUTION_EVENT}:
-        return False
-    found = parse_object(line.line, line.ends.seq_num) or {}
-    if line.ends.object_type == EXECUTION_EVENT:
-        return found.get("ExecutionID") in execution_ids
-    subject = found.get("Current") or found.get("Previous") or {}
-    return subject.get("ID") in execution_ids
+        return None
+    found = parse_object(line.line, line.ends.seq_num)
+    if not isinstance(found, dict):
+        return None
+    if line.ends.object_type == EXECUTION_UPSERT:
+        found = found.get("Current") or found.get("Previous") or {}
+        return found.get("ID") or None
+    return found.get("ExecutionID") or None
+
+
+def one(store: Store, execution_id: str, skipped: list[str]) -> Stored | None:
+    """An execution and its events as they are now, ``None`` if it isn't there or can't be read."""
+    record, lines = store.look(
+        lambda reader: (reader.record(EXECUTIONS, execution_id), reader.lines(EXECUTION_EVENTS, execution_id))
+    )
+    if record is None:
+        return None
+    try:
+        execution = records.parse_execution(record)
+    except (CodecError, InvalidExecutionError) as error:
+        skipped.append(f"execution {execution_id}: {error}")
+        return None
+    return Stored(execution, _events(lines or b"", execution_id, skipped), 0.0)
+
+
+def store_id(store: Store) -> str:
+    """What tells this store from every other: it is made up when a store is made, and stays."""
+    fs = RealFileSystem(store.path)
+    try:
+        form = read_format(fs, store.path)
+    finally:
+        fs.dispose()
+    return "" if form is None else form.store_id
 
 
 def checkpoints(store: Store, *, of_watchers: bool) -> list[tuple[str, int]]:
