@@ -23,11 +23,12 @@ _USAGE_ERRORS: Final = (
     errors.MissingExtraError,
     errors.NilExecutionError,
     errors.SerializationError,
-    errors.SourceDamagedError,
 )
 _BROKEN_ERRORS: Final = (
     errors.DeserializationError,
     errors.NotAStoreError,
+    errors.SourceBusyError,
+    errors.SourceDamagedError,
     errors.StoreBusyError,
     errors.StoreClosedError,
     errors.StoreCorruptedError,
