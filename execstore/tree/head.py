@@ -102,6 +102,8 @@ def is_settled(first_line: bytes) -> bool:
 class HeadFile:
     """The head file, kept open."""
 
+    _descriptor = -1  # what is closed in the end even if it could never be opened
+
     def __init__(self, fs: FileSystem, *, write: bool) -> None:
         self._fs = fs
         self._descriptor = fs.open(HEAD_PATH, write=write)

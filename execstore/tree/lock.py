@@ -29,6 +29,8 @@ _LONGEST_WAIT_SECONDS = 0.002
 class Lock:
     """One lock. Not reentrant: its users know whether they hold it."""
 
+    _descriptor = -1  # what is closed in the end even if it could never be opened
+
     def __init__(self, fs: FileSystem, path: str, store_path: str, timeout_seconds: float, *, write: bool) -> None:
         self._fs = fs
         self._store_path = store_path
@@ -108,6 +110,8 @@ class Handles:
     Ask and join only under the change lock. Then a reader that asks is never taken for a handle, and going from the
     exclusive lock to the shared one, which may let go in between, lets nobody in.
     """
+
+    _descriptor = -1
 
     def __init__(self, fs: FileSystem, *, write: bool) -> None:
         self._fs = fs
