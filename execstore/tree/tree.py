@@ -60,6 +60,7 @@ SEGMENT_BYTES = 1 << 20
 _LOG = logging.getLogger("execstore")
 _T = TypeVar("_T")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
 # A publication takes well below a millisecond; a reader that meets one in progress this often in a row takes the lock.
 _READ_ATTEMPTS = 20
 _READ_PAUSE_SECONDS = 0.0002
@@ -176,6 +177,10 @@ class Tree:
             self._head = HeadFile(self._fs, write=write)
         except FileNotFoundError as error:
             raise StoreCorruptedError(f"{self.path}/{error.filename}", "the file is missing") from error
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            raise StoreCorruptedError(f"{self.path}/{error.filename}", "it is not a regular file") from error
 
     def _enter(self) -> None:
         """Join the handles of this store; the first one brings it up to date."""
