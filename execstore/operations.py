@@ -19,9 +19,10 @@ from execstore.errors import (
     InvalidExecutionError,
     InvalidExecutionRevisionError,
     InvalidExecutionStateError,
+    SerializationError,
 )
 from execstore.merge import merge_execution
-from execstore.models import Event, Execution, ExecutionEvent
+from execstore.models import Event, Execution, ExecutionEvent, UpdateExecutionRequest
 from execstore.records import (
     compact,
     encode_checkpoint,
@@ -46,6 +47,7 @@ from execstore.schema import (
 )
 from execstore.validation import (
     check_id,
+    check_key,
     normalize_for_create,
     validate_condition,
     validate_for_create,
@@ -57,7 +59,7 @@ from execstore.watcher.lines import encode_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from execstore.models import UpdateExecutionCondition, UpdateExecutionRequest
+    from execstore.models import UpdateExecutionCondition
     from execstore.tree.change import Change
 
 __all__ = [
@@ -92,7 +94,7 @@ class PreparedEvent(NamedTuple):
     log_object: bytes
 
 
-def prepare_events(execution_id: str, events: Iterable[Event | None]) -> list[PreparedEvent]:
+def prepare_events(execution_id: str, events: Iterable[Event | None], rules: Rules) -> list[PreparedEvent]:
     """Encode events; ``None`` is the zero event, as in the reference.
 
     Raises:
@@ -102,6 +104,7 @@ def prepare_events(execution_id: str, events: Iterable[Event | None]) -> list[Pr
     for given in events:
         event = parse_event(b"null") if given is None else given
         line = encode_event(event)
+        _check_size(line, rules)
         if event.extra or isinstance(event, ExecutionEvent):
             log_object = encode_event(ExecutionEvent.of(event, execution_id))
         else:  # the same without encoding it twice: the execution's ID is the last member
@@ -117,6 +120,7 @@ def load_execution(change: Change, execution_id: str) -> tuple[bytes, Execution]
         ExecutionNotFoundError
         StoreCorruptedError: the record can't be read.
     """
+    check_key(execution_id, "execution_id")
     record = change.record(EXECUTIONS, execution_id)
     if record is None:
         raise ExecutionNotFoundError(execution_id)
@@ -138,7 +142,7 @@ def create_execution(change: Change, execution: Execution, events: Sequence[Even
     """
     execution = normalize_for_create(execution)
     validate_for_create(execution)
-    prepared = prepare_events(execution.id, events)
+    prepared = prepare_events(execution.id, events, rules)
     if change.record(EXECUTIONS, execution.id) is not None:
         raise ExecutionAlreadyExistsError(execution.id)
     now = _next_time(change, rules)
@@ -163,9 +167,12 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
         ExecutionAlreadyTerminalError: in this order; before them
         InvalidExecutionError: new values, events or ``clear`` can't be taken.
     """
+    if not isinstance(request, UpdateExecutionRequest):
+        raise InvalidArgumentError("request", f"must be an UpdateExecutionRequest, not {type(request).__name__}")
+    check_key(request.execution_id, "request.execution_id")
     validate_condition(request.condition)
     validate_new_values(request.new_values, request.execution_id)
-    prepared = prepare_events(request.execution_id, request.events)
+    prepared = prepare_events(request.execution_id, request.events, rules)
     old_record, stored = load_execution(change, request.execution_id)
     _check_condition(stored, request.condition)
     if stored.compute_state.state_type.is_terminal:
@@ -212,7 +219,8 @@ def add_execution_event(change: Change, execution_id: str, events: Sequence[Even
     Raises:
         ExecutionNotFoundError, InvalidExecutionError
     """
-    prepared = prepare_events(execution_id, events)
+    check_key(execution_id, "execution_id")
+    prepared = prepare_events(execution_id, events, rules)
     if change.record(EXECUTIONS, execution_id) is None:
         raise ExecutionNotFoundError(execution_id)
     if prepared:
@@ -247,7 +255,13 @@ def store_watcher_checkpoint(change: Change, watcher_id: str, sequence_number: i
 
 
 def store_event(change: Change, operation: Operation, object_type: str, object_json: bytes, rules: Rules) -> int:
-    """Append an event of a user's own; returns its sequence number."""
+    """Append an event of a user's own; returns its sequence number.
+
+    Raises:
+        SerializationError: it is larger than this store takes.
+    """
+    if len(object_json) > rules.max_document_bytes:
+        raise SerializationError(f"{len(object_json)} bytes of JSON are more than {rules.max_document_bytes}")
     return _log(change, operation, object_type, object_json, _next_time(change, rules))
 
 
@@ -256,20 +270,22 @@ def store_event(change: Change, operation: Operation, object_type: str, object_j
 
 def _next_time(change: Change, rules: Rules) -> int:
     """Now, and later than any time that this store gave before: lists are ordered by it, so no two may be equal."""
-    now = max(rules.clock(), int(change.values.get(TIME, 0)) + 1)
-    change.set_value(TIME, now)
-    return now
+    return max(rules.clock(), int(change.values.get(TIME, 0)) + 1)
 
 
 def _encode(execution: Execution, rules: Rules, *, trusted: bool = False) -> bytes:
     record = encode_execution(execution, trusted=trusted)
-    if len(record) > rules.max_document_bytes:
+    _check_size(record, rules)
+    return record
+
+
+def _check_size(document: bytes, rules: Rules) -> None:
+    if len(document) > rules.max_document_bytes:
         raise InvalidExecutionError(
             "",
-            f"{len(record)} bytes of JSON are more than the {rules.max_document_bytes} that this store takes; "
+            f"{len(document)} bytes of JSON are more than the {rules.max_document_bytes} that this store takes; "
             f"keep large output in a file and store its path, or open the store with a larger max_document_bytes",
         )
-    return record
 
 
 def _check_condition(stored: Execution, condition: UpdateExecutionCondition) -> None:
@@ -304,6 +320,7 @@ def _log_upsert(
 
 def _log(change: Change, operation: Operation, object_type: str, object_json: bytes, now: int) -> int:
     line = encode_line(change.next_log_number(), operation, object_type, object_json, now)
+    change.set_value(TIME, now)
     return change.append_log(line, now)
 
 

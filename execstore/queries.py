@@ -18,6 +18,7 @@ from execstore.errors import (
 from execstore.records import parse_checkpoint, parse_event, parse_execution
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
 from execstore.states import ExecutionState
+from execstore.validation import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,6 +43,7 @@ _LIVE = tuple(state for state in ExecutionState if state.is_executing)
 
 def get_execution(reader: Reader, execution_id: str) -> Execution:
     """Raises ``ExecutionNotFoundError``, or ``StoreCorruptedError`` if its record can't be read."""
+    check_key(execution_id, "execution_id")
     record = reader.record(EXECUTIONS, execution_id)
     if record is None:
         raise ExecutionNotFoundError(execution_id)
@@ -56,6 +58,7 @@ def get_execution(reader: Reader, execution_id: str) -> Execution:
 
 def get_executions(reader: Reader, job_id: str) -> list[Execution]:
     """A job's executions, newest ``modify_time`` first. Raises ``ExecutionsNotFoundForJobError`` if there is none."""
+    check_key(job_id, "job_id")
     found = _load(reader, reader.members(JOB_INDEX, job_id), lambda execution: execution.job_id == job_id)
     if not found:
         raise ExecutionsNotFoundForJobError(job_id)
@@ -88,6 +91,7 @@ def get_execution_events(reader: Reader, execution_id: str) -> list[Event]:
 
     A line that can't be read is left out with a warning. Raises ``ExecutionEventsNotFoundError`` if there is no event.
     """
+    check_key(execution_id, "execution_id")
     lines = reader.lines(EXECUTION_EVENTS, execution_id)
     events: list[Event] = []
     for number, line in enumerate((lines or b"").rstrip(b"\n").split(b"\n") if lines else (), start=1):

@@ -17,6 +17,7 @@ from execstore.schema import LAYOUT
 from execstore.states import ExecutionState
 from execstore.transaction import Transaction
 from execstore.tree.tree import Tree
+from execstore.validation import check_key
 from execstore.watcher.event_store import EventStore
 
 if TYPE_CHECKING:
@@ -212,12 +213,15 @@ class Store:
         behind the last ID shows up. A damaged record is left out with a warning.
 
         Raises:
-            InvalidArgumentError: a negative limit.
+            InvalidArgumentError: a negative limit, or a key that is no text.
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidArgumentError("limit", f"must be an integer, not negative, but is {limit!r}")
         if state is not None and not isinstance(state, ExecutionState):
             state = ExecutionState.parse(state, "state")
+        for argument, value in (("job_id", job_id), ("namespace", namespace), ("after", after)):
+            if value is not None:
+                check_key(value, argument)
         self._check_open()
         return self._pages(state, job_id, namespace, limit, after)
 

@@ -28,6 +28,7 @@ __all__ = [
     "check_event",
     "check_execution",
     "check_id",
+    "check_key",
     "normalize_for_create",
     "validate_condition",
     "validate_for_create",
@@ -154,6 +155,15 @@ def check_id(value: str, member: str) -> None:
     size = len(codec.encode_utf8(value, member))
     if size > MAX_ID_BYTES:
         raise InvalidExecutionError(member, f"{size} bytes long, but at most {MAX_ID_BYTES} can be stored")
+
+
+def check_key(value: object, argument: str) -> None:
+    """See to it that what is asked for can be a key at all.
+
+    :raises InvalidArgumentError: naming ``argument``, if it is no text.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(argument, f"must be text, not {type(value).__name__}")
 
 
 def check_execution(execution: Execution) -> None:
