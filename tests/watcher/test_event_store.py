@@ -148,6 +148,14 @@ def test_an_event_is_read_whole(log: WatchedLog, event_store: EventStore) -> Non
     )
 
 
+def test_a_negative_limit_waits_without_being_woken_by_what_it_will_not_read(
+    log: WatchedLog, event_store: EventStore
+) -> None:
+    fill(log, FIVE)
+    event_store.get_events(GetEventsRequest(AFTER(2), limit=-1), timeout=0.01)
+    assert len(log.waits) == 1
+
+
 def test_more_events_than_are_read_at_once(log: WatchedLog, event_store: EventStore) -> None:
     fill(log, ["CREATE"] * 700)
     assert numbers(event_store.get_events(GetEventsRequest(TRIM))) == list(range(1, 701))
@@ -439,6 +447,11 @@ def test_a_damaged_line_is_never_passed_in_silence(event_filter: EventFilter) ->
     with pytest.raises(DeserializationError, match="event 3 is not JSON") as raised:
         store.get_events(GetEventsRequest(TRIM, filter=event_filter))
     assert raised.value.seq_num == 3
+
+
+def test_what_stands_before_a_damaged_line_can_be_read_with_a_filter() -> None:
+    store = EventStore(damaged_log())
+    assert numbers(store.get_events(GetEventsRequest(TRIM, limit=1, filter=UPDATES))) == [2]
 
 
 def test_what_stands_around_a_damaged_line_can_be_read() -> None:

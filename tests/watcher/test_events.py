@@ -188,6 +188,15 @@ def test_a_late_object_asked_for_by_two_threads_is_there_for_both() -> None:
     assert event.object in (0, 1)
 
 
+def test_a_thread_that_finds_the_object_made_by_another_takes_that() -> None:
+    made: list[int] = []
+    event = late_event(made)
+    assert event.object == {"n": 1}
+    # What a thread runs that missed the object a moment before another has set it.
+    assert Event.__getattr__(event, "object") is event.object  # type: ignore[attr-defined]
+    assert made == [1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [{"event_iterator": "latest"}, {"limit": "1"}, {"filter": ("A",)}, {"event_iterator": 5}],
