@@ -6,6 +6,8 @@ This module imports nothing that isn't in the standard library or the core, so t
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 
 from execstore.errors import MissingExtraError
@@ -20,6 +22,15 @@ def main() -> None:
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         sys.stderr.write(f"execstore: {MissingExtraError('the command line', 'cli')}\n")
         sys.exit(2)
-    from execstore.cli.app import run  # noqa: PLC0415 (it imports click)
+    from execstore.cli.app import INTERRUPTED, run  # noqa: PLC0415 (it imports click)
 
-    sys.exit(run(sys.argv[1:]))
+    if hasattr(signal, "SIGPIPE"):
+        # The reader of a pipe went away (``| head``): end at once and without a word, as other programs do. The store
+        # doesn't mind being ended at any moment.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    status = run(sys.argv[1:])
+    if status == INTERRUPTED:
+        # The shell has to see that it was Ctrl-C, or a loop around this program couldn't be interrupted.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(status)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-import threading
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +18,10 @@ from execstore.errors import ExecStoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COMMANDS", "cli", "run"]
+__all__ = ["COMMANDS", "INTERRUPTED", "cli", "run"]
+
+INTERRUPTED: Final = 130
+"""What ``run`` returns after Ctrl-C: what a shell says of a program that SIGINT has ended."""
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("execstore.cli.demo", "Run a small compute node on job files and look at what it leaves."),
@@ -31,6 +32,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "events": ("execstore.cli.events", "Show what happened to an execution."),
     "stats": ("execstore.cli.stats", "Count what is in the store."),
     "verify": ("execstore.cli.verify", "Check the whole store for damage."),
+    "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
+    "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
 }
 """Each command's module, whose ``command`` it is, and its short help, so that ``--help`` needs to load none of them."""
 
@@ -54,9 +57,23 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
 
+def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value:
+        from importlib import metadata  # noqa: PLC0415
+
+        try:
+            version = metadata.version("execstore")
+        except metadata.PackageNotFoundError:
+            version = "(a checkout that isn't installed)"
+        click.echo(f"execstore {version}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @store_option
-@click.version_option(package_name="execstore", message="%(prog)s %(version)s")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Look into and work on an execution store: plain files, changed atomically.
@@ -79,17 +96,17 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(USAGE)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status. Every error becomes one line on stderr."""
-    if _is_main_thread() and hasattr(signal, "SIGPIPE"):
-        # The reader of a pipe went away (``| head``): end at once and without a word, as other programs do. The store
-        # doesn't mind being ended at any moment.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def run(arguments: Sequence[str], program: str | None = None) -> int:
+    """Run one command line and return its exit status. Every error becomes one line on stderr.
+
+    :param arguments: without the program's name.
+    :param program: its name in messages; found out if not given.
+    """
     try:
-        result = cli.main(args=list(arguments), standalone_mode=False)
+        result = cli.main(args=list(arguments), prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
-        return _die_of(signal.SIGINT)
+        return INTERRUPTED
     except click.ClickException as error:
         _complain(_sentence(error))
         return USAGE
@@ -109,11 +126,6 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _is_main_thread() -> bool:
-    """Whether this is the main thread: only there may signal handlers be set."""
-    return threading.current_thread() is threading.main_thread()
-
-
 def _sentence(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split()).rstrip(".")
     if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -123,10 +135,3 @@ def _sentence(error: click.ClickException) -> str:
 
 def _complain(text: str) -> None:
     click.echo(one_line(" ".join(text.split("\n"))), err=True)
-
-
-def _die_of(number: signal.Signals) -> int:
-    # The shell has to see that it was the signal, or a loop around this program couldn't be interrupted.
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    return 128 + number

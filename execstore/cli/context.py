@@ -11,6 +11,7 @@ import click
 
 from execstore.cli.times import TimeStyle
 from execstore.errors import ExecutionNotFoundError, ExecutionsNotFoundForJobError, InvalidArgumentError
+from execstore.states import ExecutionState
 
 if TYPE_CHECKING:
     from execstore import Execution, Store
@@ -23,6 +24,7 @@ __all__ = [
     "json_option",
     "open_to_read",
     "shorten_ids",
+    "state_option",
     "store_option",
     "time_options",
 ]
@@ -98,6 +100,20 @@ def time_options(function: _Function) -> _Function:
         help="Show times as nanoseconds since 1970.",
     )
     return utc(ns(function))
+
+
+def _parse_state(ctx: click.Context, parameter: click.Parameter, value: str | None) -> ExecutionState | None:
+    if value is None:
+        return None
+    for state in ExecutionState:
+        if value.lower() == state.value.lower():
+            return state
+    raise click.BadParameter(f"{value!r} is no state; it is one of {', '.join(ExecutionState)}", ctx, parameter)
+
+
+def state_option(help_text: str) -> Callable[[_Function], _Function]:
+    """Add ``--state``, the parameter ``state``: an ``ExecutionState``, named in any case, or ``None``."""
+    return click.option("--state", metavar="S", callback=_parse_state, help=help_text)
 
 
 def open_to_read(settings: Settings) -> Store:

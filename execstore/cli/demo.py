@@ -102,15 +102,15 @@ def _executions(store: Store, jobs: list[Job]) -> list[Execution]:
 
 def _document(path: str, store: Store, jobs: list[Job], report: RunReport) -> dict[str, object]:
     return {
-        "Path": os.path.abspath(path),
-        "FailedAfterRestart": report.failed_after_restart,
-        "Restarted": report.restarted,
-        "TakenUp": report.taken_up,
-        "Created": report.created,
-        "Overtaken": report.overtaken,
-        "DoneBefore": report.done_before,
-        "Executions": [execution.to_dict() for execution in _executions(store, jobs)],
-        "States": {str(state): count for state, count in store.counts().items() if count},
+        "path": os.path.abspath(path),
+        "failed_after_restart": report.failed_after_restart,
+        "restarted": report.restarted,
+        "taken_up": report.taken_up,
+        "created": report.created,
+        "overtaken": report.overtaken,
+        "done_before": report.done_before,
+        "executions": [execution.to_dict() for execution in _executions(store, jobs)],
+        "states": {str(state): count for state, count in store.counts().items() if count},
     }
 
 

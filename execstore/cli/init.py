@@ -32,6 +32,6 @@ def command(settings: Settings, *, as_json: bool) -> None:
         Store(path).close()
         created = True
     if as_json:
-        print_json({"Path": path, "Created": created})
+        print_json({"path": path, "created": created})
     else:
         note(f"created a store at {path}" if created else f"there is a store at {path} already")

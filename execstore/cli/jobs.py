@@ -43,13 +43,13 @@ class _Job:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "JobID": self.job_id,
-            "Name": self.name,
-            "Type": self.job_type,
-            "Namespace": self.namespace,
-            "Executions": self.states.total(),
-            "States": dict(sorted(self.states.items())),
-            "ModifyTime": self.modify_time,
+            "job_id": self.job_id,
+            "name": self.name,
+            "type": self.job_type,
+            "namespace": self.namespace,
+            "executions": self.states.total(),
+            "states": dict(sorted(self.states.items())),
+            "modify_time": self.modify_time,
         }
 
 
@@ -64,7 +64,7 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, as_
 
     \b
     execstore jobs
-    execstore jobs --json | jq -r '.[] | select(.States.Failed) | .Name'
+    execstore jobs --json | jq -r '.[] | select(.states.Failed) | .name'
     """
     with open_to_read(settings) as store:
         jobs = list(islice(_group(store.list_executions(namespace=namespace)), limit))

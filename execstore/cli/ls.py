@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from execstore.cli.context import Settings, find_job_id, json_option, open_to_read, shorten_ids, time_options
+from execstore.cli.context import (
+    Settings,
+    find_job_id,
+    json_option,
+    open_to_read,
+    shorten_ids,
+    state_option,
+    time_options,
+)
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import WIDE_COLUMNS, Column, render_table, state_colour
 from execstore.cli.times import TimeStyle, format_time
-from execstore.states import ExecutionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from execstore import Execution, Store
+    from execstore import Execution, ExecutionState, Store
 
 __all__ = ["command"]
 
 
 @click.command(name="ls")
 @click.option("--job", metavar="JOB", help="Only those of this job: its ID, the beginning of it, or its name.")
-@click.option(
-    "--state",
-    type=click.Choice([state.value for state in ExecutionState], case_sensitive=False),
-    help="Only those in this state.",
-)
+@state_option("Only those in this state, Failed say.")
 @click.option("--live", is_flag=True, help="Only those that are accepted, running or publishing, newest first.")
 @click.option("--namespace", metavar="N", help="Only those of this namespace.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
@@ -40,7 +43,7 @@ def command(
     settings: Settings,
     *,
     job: str | None,
-    state: str | None,
+    state: ExecutionState | None,
     live: bool,
     namespace: str | None,
     limit: int | None,
@@ -62,8 +65,7 @@ def command(
         if live:
             found = _live_executions(store, job, namespace, limit)
         else:
-            wanted = None if state is None else ExecutionState(state)
-            found = store.list_executions(state=wanted, job_id=job, namespace=namespace, limit=limit, after=after)
+            found = store.list_executions(state=state, job_id=job, namespace=namespace, limit=limit, after=after)
         if as_json:
             print_json_array(execution.to_dict() for execution in found)
             return

@@ -22,37 +22,37 @@ def command(settings: Settings, *, as_json: bool) -> None:
     """Count executions by state, the events logged, and what the disk has left.
 
     \b
-    execstore stats --json | jq .Live
+    execstore stats --json | jq .live
     """
     with open_to_read(settings) as store:
         counts = {ExecutionState(state).value: count for state, count in store.counts().items() if count}
         latest = store.event_store.get_latest_event_num()
     disk = os.statvfs(settings.path)
     document: dict[str, Any] = {
-        "Path": os.path.abspath(settings.path),
-        "Executions": sum(counts.values()),
-        "Live": sum(count for state, count in counts.items() if ExecutionState(state).is_executing),
-        "States": counts,
-        "LatestEvent": latest,
-        "FreeBytes": disk.f_bavail * disk.f_frsize,
+        "path": os.path.abspath(settings.path),
+        "executions": sum(counts.values()),
+        "live": sum(count for state, count in counts.items() if ExecutionState(state).is_executing),
+        "states": counts,
+        "latest_event": latest,
+        "free_bytes": disk.f_bavail * disk.f_frsize,
         # Some file systems (btrfs) make inodes as needed and say 0 of 0.
-        "FreeInodes": disk.f_favail if disk.f_files else None,
+        "free_inodes": disk.f_favail if disk.f_files else None,
     }
     if as_json:
         print_json(document)
         return
-    inodes = "" if document["FreeInodes"] is None else f", {document['FreeInodes']} inodes"
+    inodes = "" if document["free_inodes"] is None else f", {document['free_inodes']} inodes"
     width = max(len("latest event"), *(len(state) for state in ExecutionState))
     print_lines(
         [
-            f"{'store':<{width}}  {document['Path']}",
-            f"{'executions':<{width}}  {document['Executions']} ({document['Live']} live)",
+            f"{'store':<{width}}  {document['path']}",
+            f"{'executions':<{width}}  {document['executions']} ({document['live']} live)",
             *(
                 f"{click.style(f'{state:<{width}}', fg=state_colour(state))}  {count}"
                 for state, count in counts.items()
             ),
             f"{'latest event':<{width}}  {latest}",
-            f"{'disk':<{width}}  {_size(document['FreeBytes'])} free{inodes}",
+            f"{'disk':<{width}}  {_size(document['free_bytes'])} free{inodes}",
         ]
     )
 

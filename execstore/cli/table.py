@@ -96,7 +96,12 @@ def cut(text: str, width: int) -> str:
     """Return the text, its end replaced by an ellipsis where it is wider than ``width``."""
     if cell_width(text) <= width:
         return text
-    shown = text[: max(0, width - 1)]
-    while cell_width(shown) > width - 1:
-        shown = shown[:-1]
-    return shown + "…" if width else ""
+    if width < 1:
+        return ""
+    shown = ""
+    for character in text:
+        # Of the whole, not added up: a character may join the one before it.
+        if cell_width(shown + character) >= width:
+            break
+        shown += character
+    return shown + "…"

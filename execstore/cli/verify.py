@@ -23,10 +23,15 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     with open_to_read(ctx.ensure_object(Settings)) as store:
         report = store.verify()
     if as_json:
-        problems = [{"Path": str(p.path), "Kind": str(p.kind), "Reason": p.reason} for p in report.problems]
-        print_json({"OK": report.ok, "Problems": problems})
+        print_json(report.to_dict())
     else:
-        print_lines(f"{one_line(str(p.path))}: {one_line(p.reason)} ({p.kind})" for p in report.problems)
-        print_lines(["no problems" if report.ok else f"{len(report.problems)} problem(s)"])
+        print_lines(
+            f"{one_line(problem.path)}: {one_line(problem.reason)} ({problem.kind})" for problem in report.problems
+        )
+        verdict = "no problems" if report.ok else f"{len(report.problems)} problem(s)"
+        looked_at = (
+            f"{report.executions} executions with {report.execution_events} events, {report.log_events} in the log"
+        )
+        print_lines([f"{verdict} in {looked_at}"])
     if not report.ok:
         ctx.exit(NO)

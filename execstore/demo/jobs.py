@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from execstore.codec import CodecError, decode_strict
-from execstore.errors import SourceDamagedError
+from execstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ __all__ = [
     "JOB_TYPES",
     "Command",
     "Job",
+    "JobFileError",
     "Refusal",
     "command_of",
     "packaged_job_folder",
@@ -57,6 +58,15 @@ _TASK_MEMBERS = (
 _SPEC_MEMBERS = ("Type", "Params")
 _PARAMS_MEMBERS = ("Command", "Entrypoint", "Parameters", "EnvironmentVariables", "WorkingDirectory")
 _TIMEOUT_MEMBERS = ("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
+
+
+class JobFileError(InvalidArgumentError):
+    """A job file can't be used. ``place`` is where: a member (``Tasks[0].Name``), a line, or ``""`` for the whole."""
+
+    def __init__(self, path: str, place: str, reason: str) -> None:
+        super().__init__(f"{path}: {place}" if place else path, reason)
+        self.path = path
+        self.place = place
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +113,21 @@ def packaged_job_folder() -> str:
 def read_job_folder(folder: str) -> list[Job]:
     """Read every ``*.json`` of a folder, in the order of their names.
 
-    :raises SourceDamagedError: if the folder can't be read or has none, if any file is no proper job, or if two are the
+    :raises JobFileError: if the folder can't be read or has none, if any file is no proper job, or if two are the
         same job.
     """
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
     except OSError as error:
-        raise SourceDamagedError(folder, "", f"the folder of job files can't be read: {error.strerror}") from error
+        raise JobFileError(folder, "", f"the folder of job files can't be read: {error.strerror}") from error
     if not names:
-        raise SourceDamagedError(folder, "", "there is no job file (*.json) in it")
+        raise JobFileError(folder, "", "there is no job file (*.json) in it")
     jobs: list[Job] = []
     seen: dict[str, str] = {}
     for name in names:
         job = read_job_file(os.path.join(folder, name))
         if job.job_id in seen:
-            raise SourceDamagedError(
+            raise JobFileError(
                 job.source, "", f"it is the same job as {seen[job.job_id]}; remove one of them, or give it another Name"
             )
         seen[job.job_id] = name
@@ -128,24 +138,24 @@ def read_job_folder(folder: str) -> list[Job]:
 def read_job_file(path: str) -> Job:
     """Read and check one job file.
 
-    :raises SourceDamagedError: if it can't be read or is no proper job.
+    :raises JobFileError: if it can't be read or is no proper job.
     """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise SourceDamagedError(path, "", f"it can't be read: {error.strerror}") from error
+        raise JobFileError(path, "", f"it can't be read: {error.strerror}") from error
     return parse_job(_decode(data, path), path)
 
 
 def _decode(data: bytes, path: str) -> Any:
     if len(data) > MAX_FILE_BYTES:
-        raise SourceDamagedError(path, "", f"it is larger than {MAX_FILE_BYTES} bytes; a job file is a few kilobytes")
+        raise JobFileError(path, "", f"it is larger than {MAX_FILE_BYTES} bytes; a job file is a few kilobytes")
     try:
         return decode_strict(data)
     except CodecError as error:
         place = f"line {error.line} column {error.column}" if error.line else ""
-        raise SourceDamagedError(path, place, f"it is not proper JSON: {error.reason}") from error
+        raise JobFileError(path, place, f"it is not proper JSON: {error.reason}") from error
 
 
 def parse_job(document: Any, source: str) -> Job:
@@ -153,7 +163,7 @@ def parse_job(document: Any, source: str) -> Job:
 
     :param document: the decoded JSON value. It isn't changed.
     :param source: the file it came from, for the errors.
-    :raises SourceDamagedError: whose ``place`` is the member, ``Tasks[0].Engine.Type``.
+    :raises JobFileError: whose ``place`` is the member, ``Tasks[0].Engine.Type``.
     """
     checker = _Checker(source)
     job = checker.members(document, "", _JOB_MEMBERS)
@@ -250,7 +260,7 @@ class _Checker:
         self._source = source
 
     def fail(self, where: str, reason: str) -> NoReturn:
-        raise SourceDamagedError(self._source, where, reason)
+        raise JobFileError(self._source, where, reason)
 
     def members(self, value: Any, where: str, known: Iterable[str]) -> dict[str, Any]:
         """Return a copy of the object whose known members are spelled as Bacalhau spells them."""

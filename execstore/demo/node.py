@@ -28,7 +28,7 @@ from execstore import (
     UpdateExecutionCondition,
     UpdateExecutionRequest,
 )
-from execstore.demo.jobs import Command, Job, Refusal, command_of, parse_job
+from execstore.demo.jobs import Command, Job, JobFileError, Refusal, command_of, parse_job
 from execstore.demo.process import OUTPUT_LIMIT_BYTES, Outcome, ProgramNotFoundError, RunningCommand, start_command
 from execstore.errors import (
     ExecutionAlreadyTerminalError,
@@ -36,7 +36,6 @@ from execstore.errors import (
     ExecutionsNotFoundForJobError,
     InvalidExecutionRevisionError,
     InvalidExecutionStateError,
-    SourceDamagedError,
 )
 
 if TYPE_CHECKING:
@@ -256,12 +255,15 @@ class Node:
             return
         finally:
             _remove_directory(execution)
-        if outcome is not None:
+        if outcome is None or (outcome.stopped and outcome.signal_name and not outcome.timed_out):
+            self._record_stop(running)
+        else:
             self._record_outcome(running, command, outcome)
 
     def _run_command(
         self, execution: Execution, command: Command, environment: dict[str, str], directory: str
     ) -> Outcome | None:
+        """Run the command to its end; ``None`` if the node stops and it wasn't even started."""
         with self._running_lock:
             if self._stopping:
                 return None
@@ -280,6 +282,12 @@ class Node:
                 self._running.discard(process)
         return outcome
 
+    def _record_stop(self, execution: Execution) -> None:
+        # A service stays live, and the next run goes on with it.
+        if (execution.job or {}).get("Type") not in _RERUN_TYPES:
+            state = State(ExecutionState.CANCELLED, "Stopped together with the node", {"ErrorCode": _NODE_STOPPED})
+            self._update(execution, state, events=(Event(_TOPIC_EXECUTION, "Stopped together with the node"),))
+
     def _record_outcome(self, execution: Execution, command: Command, outcome: Outcome) -> None:
         seconds = f"{outcome.duration_seconds:.2f} s"
         failure = None
@@ -291,12 +299,6 @@ class Node:
                 "Increase the task timeout or allocate more resources",
                 retryable=True,
             )
-        elif outcome.stopped and outcome.signal_name:
-            job_type = (execution.job or {}).get("Type")
-            if job_type not in _RERUN_TYPES:  # A service stays live, and the next run goes on with it.
-                state = State(ExecutionState.CANCELLED, "Stopped together with the node", {"ErrorCode": _NODE_STOPPED})
-                self._update(execution, state, events=(Event(_TOPIC_EXECUTION, "Stopped together with the node"),))
-            return
         elif outcome.signal_name:
             failure = _Failure(f"killed by {outcome.signal_name} after {seconds}", "Killed", _TOPIC_RUNNING)
         elif outcome.exit_code:
@@ -372,7 +374,7 @@ def _is_done(execution: Execution) -> bool:
 def _recorded_job(execution: Execution) -> Job | None:
     try:
         return parse_job(execution.job, f"the job of execution {execution.id}")
-    except SourceDamagedError:
+    except JobFileError:
         return None
 
 

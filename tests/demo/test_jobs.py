@@ -9,6 +9,7 @@ import pytest
 
 from execstore.demo.jobs import (
     Command,
+    JobFileError,
     Refusal,
     command_of,
     packaged_job_folder,
@@ -16,7 +17,6 @@ from execstore.demo.jobs import (
     read_job_file,
     read_job_folder,
 )
-from execstore.errors import SourceDamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +182,7 @@ def test_what_this_node_cannot_run_is_refused_with_its_reason(document: dict[str
     ],
 )
 def test_a_malformed_job_is_told_where_and_what(document: Any, place: str, reason: str) -> None:
-    with pytest.raises(SourceDamagedError) as caught:
+    with pytest.raises(JobFileError) as caught:
         parse_job(document, "bad.json")
     assert (caught.value.path, caught.value.place) == ("bad.json", place)
     assert reason in caught.value.reason
@@ -204,7 +204,7 @@ def test_a_malformed_job_is_told_where_and_what(document: Any, place: str, reaso
 def test_a_file_that_is_no_json_is_told_where(tmp_path: Path, data: bytes, place: str, reason: str) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(data)
-    with pytest.raises(SourceDamagedError) as caught:
+    with pytest.raises(JobFileError) as caught:
         read_job_file(str(path))
     assert (caught.value.path, caught.value.place) == (str(path), place)
     assert reason in caught.value.reason
@@ -224,19 +224,19 @@ def test_a_folder_is_read_in_the_order_of_names_and_other_files_are_passed_over(
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceDamagedError, match="No such file"):
+    with pytest.raises(JobFileError, match="No such file"):
         read_job_folder(str(tmp_path / "nowhere"))
 
 
 def test_a_folder_without_jobs_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceDamagedError, match="no job file"):
+    with pytest.raises(JobFileError, match="no job file"):
         read_job_folder(str(tmp_path))
 
 
 def test_the_same_job_in_two_files_is_told(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(json.dumps(_job()))
-    with pytest.raises(SourceDamagedError, match=r"b\.json: it is the same job as a\.json"):
+    with pytest.raises(JobFileError, match=r"b\.json: it is the same job as a\.json"):
         read_job_folder(str(tmp_path))
 
 
