@@ -95,11 +95,13 @@ class Bucket:
     def _elements(self) -> Iterator[tuple[int, int, int, bytes, bytes]]:
         """(page number, element number, flags, key, value) of every element, by key."""
         for page, lowest, above_all in self._leaves():
-            previous = None
+            page_id = page.page_id
+            previous = b""  # below every key, since none is empty
             for index, (flags, key, value) in enumerate(self._pages.leaf_elements(page)):
-                self._check_order(page, index, key, previous, (lowest, above_all))
+                if key <= previous or key < lowest or (above_all is not None and key >= above_all):
+                    raise self._pages.damaged(page_id, f"the key of element {index} is out of order")
                 previous = key
-                yield page.page_id, index, flags, key, value
+                yield page_id, index, flags, key, value
 
     def _leaves(self) -> Iterator[tuple[Page, bytes, bytes | None]]:
         """Every leaf page by its keys, and the bounds of these: at least the one, below the other.
@@ -119,16 +121,10 @@ class Bucket:
             children = pages.branch_elements(page)
             upper = above_all
             for index, (key, child) in reversed(list(enumerate(children))):
-                self._check_order(page, index, key, children[index - 1][0] if index else None, (lowest, above_all))
+                if key < lowest or (upper is not None and key >= upper):
+                    raise pages.damaged(page.page_id, f"the key of element {index} is out of order")
                 pending.append((partial(pages.read, child, page.page_id, index), key, upper))
                 upper = key
-
-    def _check_order(
-        self, page: Page, index: int, key: bytes, previous: bytes | None, bounds: tuple[bytes, bytes | None]
-    ) -> None:
-        lowest, above_all = bounds
-        if (previous is not None and key <= previous) or key < lowest or (above_all is not None and key >= above_all):
-            raise self._pages.damaged(page.page_id, f"the key of element {index} is out of order")
 
     def _find(self, wanted: bytes) -> bytes | Bucket | None:
         pages, page = self._pages, self._root()

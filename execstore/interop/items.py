@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from execstore import records
 from execstore.errors import InvalidExecutionError
@@ -24,8 +24,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionItem:
+class ExecutionItem(NamedTuple):
     """An execution as it was stored, with its events in the order in which they were written.
 
     :param record: its bytes, as ``records.encode_execution`` makes them.
@@ -41,7 +40,7 @@ class ExecutionItem:
     done: float | None = None
 
     @classmethod
-    def of(cls, execution: Execution, events: Sequence[bytes], done: float | None = None) -> Self:
+    def of(cls, execution: Execution, events: Sequence[bytes], done: float | None = None) -> ExecutionItem:
         """Encode an execution that was read from JSON, and whose events are encoded already.
 
         :raises InvalidExecutionError: naming what a store can't hold.
@@ -54,8 +53,7 @@ class ExecutionItem:
         return cls(execution, records.encode_execution(execution, trusted=True), event_lines, len(events), done)
 
 
-@dataclass(frozen=True, slots=True)
-class LogItem:
+class LogItem(NamedTuple):
     """An event of the event log: its number, its whole line (see ``watcher.lines``) and its time in nanoseconds."""
 
     seq_num: int
@@ -63,15 +61,13 @@ class LogItem:
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogEnd:
+class LogEnd(NamedTuple):
     """The number that the log gave out last. Higher than any event's number if the newest ones were collected."""
 
     latest: int
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointItem:
+class CheckpointItem(NamedTuple):
     """A checkpoint of the store (``Store.checkpoint``), or of a watcher."""
 
     name: str

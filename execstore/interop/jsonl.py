@@ -17,7 +17,7 @@ header; its ``event`` lines have gaps, so an import leaves them out, and it has 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from execstore import codec, records
 from execstore.codec import CodecError
@@ -97,7 +97,7 @@ def end_line(
 class JsonlReader:
     """Reads a stream line by line. ``skipped`` and ``notes`` are sentences, filled while ``items`` is read."""
 
-    def __init__(self, stream: BinaryIO, name: str, size_bytes: int | None = None) -> None:
+    def __init__(self, stream: IO[bytes], name: str, size_bytes: int | None = None) -> None:
         """``name`` is what to call the stream in errors; ``size_bytes`` its length, if it is known."""
         self.path = name
         self.skipped: list[str] = []

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from execstore.tree.bulk_helper import Helper, do_new
+from execstore.tree.bulk_helper import MARK, PUT, Helper, make
 from execstore.tree.paths import lines_path, marker_path, marker_target, record_path, segment_path
 from execstore.tree.segments import LogState
-from execstore.tree.steps import Mark, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from execstore.tree.bulk_helper import NewFile
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
-    from execstore.tree.steps import Step
 
 __all__ = ["BulkFiller"]
 
@@ -49,21 +48,22 @@ class BulkFiller:
         self._log_offset = 0
         self._log_bytes = 0
         self._steps = 0
-        self._batch: list[Step] = []
+        self._batch: list[NewFile] = []
         self._batch_bytes = 0
         self._helper: Helper | None = None
 
     def put_record(self, collection: str, key: str, data: bytes) -> None:
         """The document under this key is ``data``."""
-        self._do(Put(record_path(collection, key), data), len(data))
+        self._do((PUT, record_path(collection, key), data), len(data))
 
     def put_lines(self, collection: str, key: str, lines: bytes) -> None:
         """The lines under this key."""
-        self._do(Put(lines_path(collection, key), lines), len(lines))
+        self._do((PUT, lines_path(collection, key), lines), len(lines))
 
     def mark(self, index: str, group: str, key: str) -> None:
         """The index has ``key`` under ``group``."""
-        self._do(Mark(marker_path(index, group, key), marker_target(self._layout.alias(index), key)), 0)
+        target = marker_target(self._layout.alias(index), key)
+        self._do((MARK, marker_path(index, group, key), target.encode()), 0)
 
     def start_log(self, number: int) -> None:
         """Let the next line have this number. Lines that were written before are forgotten."""
@@ -95,12 +95,12 @@ class BulkFiller:
         if self._helper is not None:
             self._helper.stop()
 
-    def _do(self, step: Step, size: int) -> None:
+    def _do(self, step: NewFile, size: int) -> None:
         self._steps += 1
         if self._steps == _STEPS_BEFORE_HELP:
             self._helper = Helper.start(self._root)
         if self._helper is None:
-            do_new(self._fs, step)
+            make(self._fs, *step)
             return
         self._batch.append(step)
         self._batch_bytes += size

@@ -1,52 +1,53 @@
 """A process that makes files in a new tree while its parent prepares the next ones.
 
-It reads frames from its standard input: a line ``<bytes of the description> <bytes of the payload>``, then both, as the
-journal writes the steps of a change. At the end of its input it is done. If something goes wrong it writes one line of
-JSON, ``[errno, text, path]``, and ends with status 1.
+It reads batches of files to make from its standard input, and is done at its end. If something goes wrong it writes one
+line of JSON, ``[errno, text, path]``, and ends with status 1.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from execstore.tree.filesystem import RealFileSystem
-from execstore.tree.steps import Mark, Put, describe_steps, parse_steps, payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from execstore.tree.filesystem import FileSystem
-    from execstore.tree.steps import Step
 
-__all__ = ["Helper", "do_new", "main"]
+__all__ = ["MARK", "PUT", "Helper", "NewFile", "main", "make"]
 
-_PIPE_BYTES = 1 << 20
+PUT, MARK = 0, 1
+NewFile: TypeAlias = tuple[int, str, bytes]
+"""``PUT`` or ``MARK``, the path, and what is in it or (of an index entry) where it leads to."""
+
+_LENGTH_BYTES = 8
 
 
-def do_new(fs: FileSystem, step: Step) -> None:
-    """Make a new file or index entry. ``FileExistsError``, with the path as its ``filename``, if the name is taken."""
+def make(fs: FileSystem, kind: int, path: str, content: bytes) -> None:
+    """Make a new file, or an index entry that leads to ``content``.
+
+    Raises ``FileExistsError``, with the path as its ``filename``, if the name is taken.
+    """
     try:
-        if isinstance(step, Put):
-            fs.create(step.path, step.data)
-        elif isinstance(step, Mark):
-            _mark(fs, step)
+        if kind == PUT:
+            fs.create(path, content)
         else:
-            raise TypeError(f"nothing is new about {step!r}")
+            _mark(fs, path, content.decode())
     except FileExistsError as error:
-        raise FileExistsError(error.errno, error.strerror, step.path) from None
+        raise FileExistsError(error.errno, error.strerror, path) from None
 
 
-def _mark(fs: FileSystem, step: Mark) -> None:
+def _mark(fs: FileSystem, path: str, target: str) -> None:
     try:
-        fs.link(step.path, step.target)
+        fs.link(path, target)
     except FileNotFoundError:
-        fs.make_folder(step.path.rpartition("/")[0])
-        fs.link(step.path, step.target)
+        fs.make_folder(path.rpartition("/")[0])
+        fs.link(path, target)
 
 
 class Helper:
@@ -76,11 +77,11 @@ class Helper:
             return None
         return cls(process)
 
-    def send(self, steps: Iterable[Step]) -> None:
-        """Hand over some steps. Raises the helper's ``OSError`` if an earlier one failed."""
-        steps = list(steps)
-        description, data = json.dumps(describe_steps(steps)).encode(), payload(steps)
-        frame = memoryview(b"%d %d\n%b%b" % (len(description), len(data), description, data))
+    def send(self, files: list[NewFile]) -> None:
+        """Hand over some files. Raises the helper's ``OSError`` if an earlier one failed."""
+        # Both sides are the same Python, so its own and fastest form will do.
+        data = marshal.dumps(files)
+        frame = memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
         if self._process.stdin is None:
             raise ValueError("the helper has been told to finish")
         try:
@@ -121,21 +122,13 @@ def main(root: str) -> int:
     fs = RealFileSystem(root)
     path = ""
     try:
-        for steps in _frames(sys.stdin.buffer):
-            for step in steps:
-                path = step.path
-                do_new(fs, step)
+        while length := sys.stdin.buffer.read(_LENGTH_BYTES):
+            for kind, path, content in marshal.loads(sys.stdin.buffer.read(int.from_bytes(length))):  # noqa: S302
+                make(fs, kind, path, content)
     except OSError as error:
         sys.stdout.write(json.dumps([error.errno, error.strerror, path]) + "\n")
         return 1
     return 0
-
-
-def _frames(stream: BinaryIO) -> Iterable[tuple[Step, ...]]:
-    while header := stream.readline():
-        description_bytes, data_bytes = map(int, header.split())
-        description = json.loads(stream.read(description_bytes))
-        yield parse_steps(description, stream.read(data_bytes))
 
 
 if __name__ == "__main__":
