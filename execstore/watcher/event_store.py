@@ -7,6 +7,7 @@ closed, and reading below the oldest event is an error instead of a silent gap.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -133,7 +134,9 @@ class EventStore:
                 return response
             # Nothing below the first number can be news; with a negative limit nothing at all is.
             newest_known = MAX_SEQUENCE_NUMBER if request.limit < 0 else first_number(position) - 1
-            self._log.wait(newest_known, min(remaining_seconds, threading.TIMEOUT_MAX), interrupted)
+            # A log that is being closed while it looks whether there is news says so by raising.
+            with contextlib.suppress(StoreClosedError):
+                self._log.wait(newest_known, min(remaining_seconds, threading.TIMEOUT_MAX), interrupted)
             if self.closed:
                 return response
 

@@ -333,6 +333,15 @@ def test_closing_ends_a_wait_as_if_the_time_were_over(
     assert (numbers(answer()), answer().next_event_iterator) == ([], AFTER(8))
 
 
+def test_a_log_that_raises_since_it_is_being_closed_ends_a_wait_too(log: WatchedLog, event_store: EventStore) -> None:
+    def close_and_raise() -> bool:
+        log.close()
+        raise StoreClosedError(log.path)
+
+    log.on_wait = close_and_raise
+    assert event_store.get_events(GetEventsRequest(AFTER(8))) == GetEventsResponse([], AFTER(8))
+
+
 # --- the horizon ----------------------------------------------------------------------------------------------------
 
 
