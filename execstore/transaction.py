@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ class Transaction:
     to its end, so keep it short: other writers wait. As a context manager it commits at the end of the block and rolls
     back if an exception leaves it. A call that raises leaves the transaction as it was before that call, and open.
 
-    Its methods may be called from any thread, one at a time.
+    Its methods may be called from any thread, one at a time. To a forked child it is over: it stays the parent's, and
+    nothing that the child does with it ends the parent's.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Transaction:
         self._commit = commit
         self._rollback = rollback
         self._closed = False
+        self._process_id = os.getpid()
         self.thread = threading.get_ident()
 
     @property
     def closed(self) -> bool:
         """Whether it is over."""
-        return self._closed
+        # A child shares its parent's file lock: if it ended the transaction, the lock would be gone for both.
+        return self._closed or os.getpid() != self._process_id
 
     def commit(self) -> None:
         """Make everything durable and visible.
@@ -64,7 +68,7 @@ class Transaction:
 
     def rollback(self) -> None:
         """Forget everything. After the end of the transaction it does nothing, as in the reference."""
-        if not self._closed:
+        if not self.closed:
             self._closed = True
             self._rollback(self._change)
 
@@ -77,7 +81,7 @@ class Transaction:
     ) -> None:
         if kind is not None:
             self.rollback()
-        elif not self._closed:
+        elif not self.closed:
             self.commit()
 
     def __del__(self) -> None:
@@ -135,6 +139,6 @@ class Transaction:
         return queries.get_checkpoint(self._open_change(), name)
 
     def _open_change(self) -> Change:
-        if self._closed:
+        if self.closed:
             raise TransactionClosedError
         return self._change
