@@ -194,9 +194,10 @@ class Overlay:
             elif isinstance(step, Mark):
                 self._set(step.path, Target(step.target))
             elif isinstance(step, Move):
+                origin = self._moves.get(step.source, step.source)
                 self._set(step.source, _ABSENT)
                 self._set(step.path, Target(step.target))
-                self._moves[step.path] = self._moves.pop(step.source, step.source)
+                self._moves[step.path] = origin
             elif isinstance(step, Remove):
                 self._set(step.path, _ABSENT)
             else:
