@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 _DATA = Path(__file__).parent.parent / "data" / "docker-execution.json"
 _SCHEMA = """
-CREATE TABLE executions (id TEXT PRIMARY KEY, job_id TEXT, state TEXT, revision INT, modified INT, record BLOB) WITHOUT ROWID;
+CREATE TABLE executions (
+    id TEXT PRIMARY KEY, job_id TEXT, state TEXT, revision INT, modified INT, record BLOB
+) WITHOUT ROWID;
 CREATE INDEX by_job ON executions (job_id);
 CREATE INDEX by_state ON executions (state);
-CREATE TABLE execution_events (execution_id TEXT, number INT, event BLOB, PRIMARY KEY (execution_id, number)) WITHOUT ROWID;
+CREATE TABLE execution_events (
+    execution_id TEXT, number INT, event BLOB, PRIMARY KEY (execution_id, number)
+) WITHOUT ROWID;
 CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, operation TEXT, type TEXT, object BLOB, time INT);
 """
 
@@ -39,7 +43,13 @@ def _sqlite_create(path: Path, document: dict[str, object]) -> Callable[[int], N
 
     def create(number: int) -> None:
         now = time.time_ns()
-        execution = document | {"ID": _id(number), "JobID": _job(number), "CreateTime": now, "ModifyTime": now, "Revision": 1}
+        execution = document | {
+            "ID": _id(number),
+            "JobID": _job(number),
+            "CreateTime": now,
+            "ModifyTime": now,
+            "Revision": 1,
+        }
         event = json.dumps({"Topic": "Execution", "Message": "created", "Timestamp": "2026-11-24T00:00:00Z"})
         record = json.dumps(execution, ensure_ascii=False, separators=(",", ":"))
         connection.execute("BEGIN IMMEDIATE")
@@ -55,7 +65,8 @@ def _sqlite_create(path: Path, document: dict[str, object]) -> Callable[[int], N
         )
         upsert = f'{{"Current":{record},"Previous":null,"Events":[{event}]}}'
         connection.execute(
-            "INSERT INTO events (operation, type, object, time) VALUES ('CREATE', 'ExecutionUpsert', ?, ?)", (upsert, now)
+            "INSERT INTO events (operation, type, object, time) VALUES ('CREATE', 'ExecutionUpsert', ?, ?)",
+            (upsert, now),
         )
         connection.execute("COMMIT")
 
