@@ -123,9 +123,11 @@ class BacalhauDatabase:
                 bucket = pending[1]
                 pending = next(events, None)
             try:
-                yield ExecutionItem.of(_execution(key, value), self._events_of(key, bucket), number / total)
+                item = ExecutionItem.of(_execution(key, value))
             except (InvalidExecutionError, codec.CodecError) as error:
                 self.skipped.append(f"execution {readable_key(key)}: {error}")
+            else:
+                yield item.with_events(self._events_of(key, bucket), number / total)
         while pending is not None:
             self.skipped.append(f"events of {readable_key(pending[0])}: there is no such execution")
             pending = next(events, None)

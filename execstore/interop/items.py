@@ -40,8 +40,8 @@ class ExecutionItem(NamedTuple):
     done: float | None = None
 
     @classmethod
-    def of(cls, execution: Execution, events: Sequence[bytes], done: float | None = None) -> ExecutionItem:
-        """Encode an execution that was read from JSON, and whose events are encoded already.
+    def of(cls, execution: Execution) -> ExecutionItem:
+        """Encode an execution that was read from JSON, as yet without events.
 
         :raises InvalidExecutionError: naming what a store can't hold.
         """
@@ -49,8 +49,12 @@ class ExecutionItem(NamedTuple):
             if not value:
                 raise InvalidExecutionError(member, "must not be empty")
             check_id(value, member)
+        return cls(execution, records.encode_execution(execution, trusted=True))
+
+    def with_events(self, events: Sequence[bytes], done: float | None = None) -> ExecutionItem:
+        """The same with these encoded events."""
         event_lines = b"".join([line + b"\n" for line in events])
-        return cls(execution, records.encode_execution(execution, trusted=True), event_lines, len(events), done)
+        return ExecutionItem(self.execution, self.record, event_lines, len(events), done)
 
 
 class LogItem(NamedTuple):

@@ -127,7 +127,7 @@ class JsonlReader:
 
     def _items(self) -> Iterator[Item]:
         self._read_header()
-        execution: Execution | None = None
+        execution: ExecutionItem | None = None
         events: list[bytes] = []
         while True:
             line = self._next_line()
@@ -137,13 +137,12 @@ class JsonlReader:
                 events.append(self._execution_event(value, execution))
                 continue
             if execution is not None:
-                yield ExecutionItem.of(execution, events, self._done())
+                yield execution.with_events(events, self._done())
                 execution, events = None, []
             if kind == "execution":
                 self._counts["executions"] += 1
-                execution = Execution.from_dict(read_object(value, "execution", ""), member="execution")
-                # Errors have to name this line, not the one at which the execution is given away.
-                ExecutionItem.of(execution, ())
+                members = read_object(value, "execution", "")
+                execution = ExecutionItem.of(Execution.from_dict(members, member="execution"))
             elif kind == "event":
                 yield from self._event(line, value)
             elif kind in {"checkpoint", "watcher_checkpoint"}:
@@ -183,9 +182,9 @@ class JsonlReader:
     def _done(self) -> float | None:
         return self._read_bytes / self._size_bytes if self._size_bytes else None
 
-    def _execution_event(self, value: dict[str, Any], execution: Execution | None) -> bytes:
+    def _execution_event(self, value: dict[str, Any], execution: ExecutionItem | None) -> bytes:
         execution_id = read_text(value, "execution_id", "")
-        if execution is None or execution.id != execution_id:
+        if execution is None or execution.execution.id != execution_id:
             raise self._mistake(f"an event of {execution_id!r}, which doesn't stand behind that execution")
         self._counts["execution_events"] += 1
         if value.get("event") is None:
