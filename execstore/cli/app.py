@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -96,12 +97,29 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(USAGE)
 
 
+class _WarningsToStderr(logging.Handler):
+    """What the library would only log, a damaged record that a list goes on without, is told to the user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(f"execstore: {record.levelname.lower()}: {record.getMessage()}")
+
+
 def run(arguments: Sequence[str], program: str | None = None) -> int:
-    """Run one command line and return its exit status. Every error becomes one line on stderr.
+    """Run one command line and return its exit status. Every error and warning becomes one line on stderr.
 
     :param arguments: without the program's name.
     :param program: its name in messages; found out if not given.
     """
+    logger = logging.getLogger("execstore")
+    handler = _WarningsToStderr(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        return _run(arguments, program)
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(arguments: Sequence[str], program: str | None) -> int:
     try:
         result = cli.main(args=list(arguments), prog_name=program, standalone_mode=False)
         sys.stdout.flush()

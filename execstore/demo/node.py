@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ _TOPIC_RESTART = "Restart"
 _NODE_RESTART = "NodeRestart"
 _NODE_STOPPED = "NodeStopped"
 _INTERRUPTED = frozenset((_NODE_RESTART, _NODE_STOPPED))
+
+_WAIT_SECONDS = 0.2
 
 _RERUN_TYPES = frozenset(("service", "daemon"))
 _INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
@@ -134,8 +136,12 @@ class Node:
         with ThreadPoolExecutor(self._workers, thread_name_prefix="execstore-demo") as pool:
             futures = [pool.submit(self._work, execution, job) for execution, job in work]
             try:
-                for future in as_completed(futures):
-                    future.result()
+                pending = set(futures)
+                while pending:
+                    # Not without a limit: a signal that comes just before the wait begins isn't noticed until its end.
+                    done, pending = wait(pending, _WAIT_SECONDS, FIRST_EXCEPTION)
+                    for future in done:
+                        future.result()
             except BaseException:
                 self._stop()
                 raise

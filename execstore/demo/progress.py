@@ -93,7 +93,7 @@ def _table(rows: list[tuple[Execution, float]]) -> Table:
 
     table = Table(box=None, pad_edge=False, expand=False)
     table.add_column("ID", no_wrap=True, min_width=10)
-    table.add_column("JOB", no_wrap=True, overflow="ellipsis", min_width=12, max_width=24)
+    table.add_column("JOB", no_wrap=True, overflow="ellipsis", min_width=18, max_width=24)
     table.add_column("STATE", no_wrap=True, min_width=11)
     table.add_column("MESSAGE", no_wrap=True, overflow="ellipsis")
     for execution, since in rows:

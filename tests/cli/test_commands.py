@@ -190,6 +190,23 @@ def test_verify_names_what_is_damaged(execstore_cli: CommandLine, path: Path, id
     assert document.json()["problems"][0]["path"] == f"executions/{ids[0]}.json"
 
 
+def test_ls_goes_on_without_a_damaged_record_and_says_so(
+    execstore_cli: CommandLine, path: Path, ids: list[str]
+) -> None:
+    record = path / "executions" / f"{ids[1]}.json"
+    content = record.read_bytes()
+    record.write_bytes(b"{")
+    try:
+        result = execstore_cli("ls", "--json")
+        damaged = execstore_cli("show", ids[1])
+    finally:
+        record.write_bytes(content)
+    assert (result.status, [e["ID"] for e in result.json()]) == (0, [ids[0], ids[2], ids[3]])
+    assert result.stderr.startswith("execstore: warning: ")
+    assert ids[1] in result.stderr
+    assert (damaged.status, damaged.stdout, damaged.stderr.count("\n")) == (3, "", 1)
+
+
 def test_init_makes_a_store_once(execstore_cli: CommandLine, tmp_path: Path) -> None:
     new = str(tmp_path / "new")
     result = execstore_cli("--store", new, "init")
