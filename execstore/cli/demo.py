@@ -53,6 +53,7 @@ def command(
 
     It may be killed at any moment. Run again on the same DIR it goes on: what was live is settled (batch and ops jobs
     are failed, services and daemons run again), what was interrupted or not begun is run, what is done is left alone.
+    On Linux the processes it has started die with it; what they have started themselves may live on.
 
     \b
     execstore demo

@@ -5,6 +5,7 @@ from a ``preexec_fn`` isn't safe in a process with threads. It imports nothing o
 few milliseconds.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,9 +19,11 @@ def main(arguments: list[str]) -> int:
     """Become the program; returns, with an exit status, only where that wasn't possible."""
     parent_pid, program, *argv = arguments
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 (its import fails on some Pythons elsewhere)
+        # A Python without ctypes runs the program all the same; it then may outlive a killed node.
+        with contextlib.suppress(ImportError):
+            import ctypes  # noqa: PLC0415
 
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         # The node may have died before the kernel was asked, and then nothing would ever tell.
         if os.getppid() != int(parent_pid):
             return EXIT_ORPHANED
