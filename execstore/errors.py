@@ -362,7 +362,7 @@ class WatcherAlreadyExistsError(ExecStoreError):
     """A watcher of this ID is already managed."""
 
     def __init__(self, watcher_id: str) -> None:
-        super().__init__(f"watcher already exists: {watcher_id}")
+        super().__init__(f"watcher error for watcher {watcher_id}: watcher already exists")
         self.watcher_id = watcher_id
 
 
@@ -370,15 +370,15 @@ class WatcherNotFoundError(ExecStoreError, LookupError):
     """No watcher of this ID is managed."""
 
     def __init__(self, watcher_id: str) -> None:
-        super().__init__(f"watcher not found: {watcher_id}")
+        super().__init__(f"watcher error for watcher {watcher_id}: watcher not found")
         self.watcher_id = watcher_id
 
 
 class WatcherStateError(ExecStoreError, RuntimeError):
-    """The watcher can't do this in the state it is in (``"running"``, ``"stopping"``)."""
+    """The watcher can't do this in the state it is in (``"running"``, ``"stopping"``): stop it first, or wait."""
 
     def __init__(self, watcher_id: str, action: str, state: str) -> None:
-        super().__init__(f"cannot {action} watcher {watcher_id} in state {state}; stop it first, or wait until it has")
+        super().__init__(f"watcher error for watcher {watcher_id}: cannot {action} watcher in state {state}")
         self.watcher_id = watcher_id
         self.action = action
         self.state = state
@@ -404,15 +404,15 @@ class NoHandlerError(ExecStoreError):
     """A watcher was started before it was given a handler."""
 
     def __init__(self, watcher_id: str) -> None:
-        super().__init__(f"no handler configured for watcher {watcher_id}")
+        super().__init__(f"watcher error for watcher {watcher_id}: no handler configured")
         self.watcher_id = watcher_id
 
 
 class HandlerExistsError(ExecStoreError):
-    """A watcher was given a second handler."""
+    """A watcher was given a second handler. (The reference's text doesn't name the watcher; ``watcher_id`` does.)"""
 
     def __init__(self, watcher_id: str) -> None:
-        super().__init__(f"handler already exists for watcher {watcher_id}")
+        super().__init__("handler already exists")
         self.watcher_id = watcher_id
 
 
@@ -420,18 +420,24 @@ class EventHandlingError(ExecStoreError):
     """A watcher's handler raised. The handler's exception is ``__cause__``."""
 
     def __init__(self, watcher_id: str, seq_num: int, reason: str) -> None:
-        super().__init__(f"error handling event {seq_num} for watcher {watcher_id}: {reason}")
+        super().__init__(f"error processing event {seq_num} for watcher {watcher_id}: {reason}")
         self.watcher_id = watcher_id
         self.seq_num = seq_num
         self.reason = reason
 
 
 class SerializationError(ExecStoreError):
-    """An event's object can't be written as JSON."""
+    """An event's object can't be written as JSON. ``operation`` and ``object_type`` are the event's, "" if unknown.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"serialization error: {reason}")
+    The reference's text shows the whole event; here the object, which may be anything, is left out.
+    """
+
+    def __init__(self, reason: str, operation: str = "", object_type: str = "") -> None:
+        event = f" for event {{Operation:{operation} ObjectType:{object_type}}}" if operation else ""
+        super().__init__(f"serialization error{event}: {reason}")
         self.reason = reason
+        self.operation = operation
+        self.object_type = object_type
 
 
 class DeserializationError(ExecStoreError):

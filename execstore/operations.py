@@ -261,7 +261,8 @@ def store_event(change: Change, operation: Operation, object_type: str, object_j
         SerializationError: it is larger than this store takes.
     """
     if len(object_json) > rules.max_document_bytes:
-        raise SerializationError(f"{len(object_json)} bytes of JSON are more than {rules.max_document_bytes}")
+        reason = f"{len(object_json)} bytes of JSON are more than {rules.max_document_bytes}"
+        raise SerializationError(reason, operation.value, object_type)
     return _log(change, operation, object_type, object_json, _next_time(change, rules))
 
 

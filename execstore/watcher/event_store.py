@@ -17,6 +17,7 @@ from execstore.errors import (
     CheckpointNotFoundError,
     EventsCompactedError,
     InvalidArgumentError,
+    SerializationError,
     StoreClosedError,
 )
 from execstore.watcher.events import (
@@ -84,7 +85,10 @@ class EventStore:
         self._check_open()
         if not isinstance(request, StoreEventRequest):
             raise InvalidArgumentError("request", f"is a StoreEventRequest, not {type(request).__name__}")
-        object_json = self._serializer.encode(request.object)
+        try:
+            object_json = self._serializer.encode(request.object)
+        except SerializationError as error:
+            raise SerializationError(error.reason, request.operation.value, request.object_type) from error
         return self._log.append(request.operation, request.object_type, object_json)
 
     def get_events(

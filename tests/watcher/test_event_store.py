@@ -552,7 +552,7 @@ def test_store_event_returns_its_number_and_copies_the_object(event_store: Event
 
 
 def test_an_object_that_is_no_json_leaves_nothing_behind(event_store: EventStore) -> None:
-    with pytest.raises(SerializationError):
+    with pytest.raises(SerializationError, match=r"^serialization error for event {Operation:CREATE ObjectType:\w+}: "):
         event_store.store_event(StoreEventRequest(Operation.CREATE, "Plain", {"a": object()}))
     assert event_store.get_latest_event_num() == 0
 

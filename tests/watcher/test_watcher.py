@@ -118,7 +118,7 @@ def test_stopping_twice_or_before_the_start_is_fine(manager: WatcherManager) -> 
 
 def test_a_running_watcher_is_not_started_again(log: WatchedLog, manager: WatcherManager) -> None:
     watcher = manager.create("w", handler=Recorder(), auto_start=True)
-    with pytest.raises(WatcherStateError, match=r"^cannot start watcher w in state running; ") as raised:
+    with pytest.raises(WatcherStateError, match="^watcher error for watcher w: cannot start watcher in state running$") as raised:
         watcher.start()
     assert (raised.value.watcher_id, raised.value.state) == ("w", "running")
 
@@ -136,7 +136,7 @@ def test_a_stopping_watcher_is_not_started_again(log: WatchedLog, manager: Watch
 
 def test_a_watcher_without_a_handler_is_not_started(manager: WatcherManager) -> None:
     watcher = manager.create("w")
-    with pytest.raises(NoHandlerError, match="no handler configured for watcher w"):
+    with pytest.raises(NoHandlerError, match="^watcher error for watcher w: no handler configured$"):
         watcher.start()
     assert watcher.stats().state is WatcherState.IDLE
 
@@ -146,7 +146,7 @@ def test_the_handler_can_be_set_later_but_once(log: WatchedLog, manager: Watcher
     recorder = Recorder()
     watcher = manager.create("w")
     watcher.set_handler(recorder)
-    with pytest.raises(HandlerExistsError):
+    with pytest.raises(HandlerExistsError, match="^handler already exists$"):
         watcher.set_handler(recorder)
     watcher.start()
     recorder.wait_for_number(1)
@@ -438,7 +438,7 @@ def test_a_handler_may_not_start_its_watcher(log: WatchedLog, manager: WatcherMa
     watcher = manager.create("w", handler=handle)
     watcher.start()
     wait_until_stopped(watcher)
-    assert [str(error).partition(";")[0] for error in raised] == ["cannot start watcher w in state running"]
+    assert [str(error) for error in raised] == ["watcher error for watcher w: cannot start watcher in state running"]
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -536,7 +536,7 @@ def test_the_error_that_blocks_is_in_the_stats(log: WatchedLog, manager: Watcher
     watcher.stop()
     error = watcher.stats().error
     assert isinstance(error, EventHandlingError)
-    assert str(error) == "error handling event 1 for watcher w: ValueError: no 1"
+    assert str(error) == "error processing event 1 for watcher w: ValueError: no 1"
     assert isinstance(error.__cause__, ValueError)
 
 
