@@ -42,7 +42,7 @@ def test_create_and_lookup(manager: WatcherManager) -> None:
 
 
 def test_lookup_of_an_unknown_watcher(manager: WatcherManager) -> None:
-    with pytest.raises(WatcherNotFoundError, match="^watcher error for watcher nobody: watcher not found$"):
+    with pytest.raises(WatcherNotFoundError, match=r"^watcher error for watcher nobody: watcher not found$"):
         manager.lookup("nobody")
 
 
@@ -51,7 +51,7 @@ def test_an_id_is_taken_even_by_a_stopped_watcher(manager: WatcherManager, stopp
     watcher = manager.create("a", handler=Recorder(), auto_start=True)
     if stopped:
         watcher.stop()
-    with pytest.raises(WatcherAlreadyExistsError, match="^watcher error for watcher a: watcher already exists$"):
+    with pytest.raises(WatcherAlreadyExistsError, match=r"^watcher error for watcher a: watcher already exists$"):
         manager.create("a")
     assert manager.lookup("a") is watcher
 

@@ -118,7 +118,9 @@ def test_stopping_twice_or_before_the_start_is_fine(manager: WatcherManager) -> 
 
 def test_a_running_watcher_is_not_started_again(log: WatchedLog, manager: WatcherManager) -> None:
     watcher = manager.create("w", handler=Recorder(), auto_start=True)
-    with pytest.raises(WatcherStateError, match="^watcher error for watcher w: cannot start watcher in state running$") as raised:
+    with pytest.raises(
+        WatcherStateError, match=r"^watcher error for watcher w: cannot start watcher in state running$"
+    ) as raised:
         watcher.start()
     assert (raised.value.watcher_id, raised.value.state) == ("w", "running")
 
@@ -136,7 +138,7 @@ def test_a_stopping_watcher_is_not_started_again(log: WatchedLog, manager: Watch
 
 def test_a_watcher_without_a_handler_is_not_started(manager: WatcherManager) -> None:
     watcher = manager.create("w")
-    with pytest.raises(NoHandlerError, match="^watcher error for watcher w: no handler configured$"):
+    with pytest.raises(NoHandlerError, match=r"^watcher error for watcher w: no handler configured$"):
         watcher.start()
     assert watcher.stats().state is WatcherState.IDLE
 
@@ -146,7 +148,7 @@ def test_the_handler_can_be_set_later_but_once(log: WatchedLog, manager: Watcher
     recorder = Recorder()
     watcher = manager.create("w")
     watcher.set_handler(recorder)
-    with pytest.raises(HandlerExistsError, match="^handler already exists$"):
+    with pytest.raises(HandlerExistsError, match=r"^handler already exists$"):
         watcher.set_handler(recorder)
     watcher.start()
     recorder.wait_for_number(1)
