@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
 from execstore import Store
 from execstore.schema import LAYOUT
+from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.tree import Tree
 from tests.support import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from execstore.tree.filesystem import FileSystem
 
 SMALL_JOURNAL_BYTES = 12288
 SMALL_SEGMENT_BYTES = 4096
@@ -27,7 +32,14 @@ class StoreFactory:
         self._handles: list[Store] = []
         self._paths: list[Path] = []
 
-    def __call__(self, name: str = "store", *, small: bool = True, **options: Any) -> Store:
+    def __call__(
+        self,
+        name: str = "store",
+        *,
+        small: bool = True,
+        file_system: Callable[[str], FileSystem] = RealFileSystem,
+        **options: Any,
+    ) -> Store:
         """A handle on the store of this name, which is made if it isn't there.
 
         A ``small`` one has a journal and log segments that soon are full, so that what happens then is in every test.
@@ -35,7 +47,9 @@ class StoreFactory:
         path = self.path(name)
         if small and not path.exists() and not options.get("read_only"):
             Tree(str(path), LAYOUT, journal_bytes=SMALL_JOURNAL_BYTES, segment_bytes=SMALL_SEGMENT_BYTES).close()
-        store = Store(path, **options)
+        # How a store comes to its file system is its own business; only tests give it another.
+        with mock.patch("execstore.store.Tree", functools.partial(Tree, file_system=file_system)):
+            store = Store(path, **options)
         self._handles.append(store)
         return store
 
