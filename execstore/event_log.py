@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from execstore import operations
 from execstore.codec import CodecError
-from execstore.errors import CheckpointError
+from execstore.errors import CheckpointError, StoreClosedError
+from execstore.notify import Lookout, open_notifier
 from execstore.records import parse_checkpoint
 from execstore.schema import CHECKPOINTS
 from execstore.tree.segments import LogState
@@ -15,22 +17,24 @@ from execstore.tree.segments import LogState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from execstore.notify import Notifier
     from execstore.store import Store
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
+    from execstore.tree.tree import Tree
     from execstore.watcher.events import Operation
 
 __all__ = ["StoreEventLog"]
-
-# Waiting for other processes' commits looks at the head this often; see `StoreEventLog.wait`.
-_LONGEST_PAUSE_SECONDS = 0.1
 
 
 class StoreEventLog:
     """An ``EventLog`` on a store. It is closed with it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, notifier: Callable[[str], Notifier] = open_notifier) -> None:
+        """``notifier`` makes what tells of changes of the file at a path."""
         self._store = store
+        self._notifier = notifier
+        self._lookouts: dict[int, Lookout] = {}
 
     @property
     def path(self) -> str:
@@ -61,27 +65,45 @@ class StoreEventLog:
         return self._store.apply("store_event", store_event)
 
     def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
-        """Wait for an event above ``after``, of this process or another.
+        """Wait for an event above ``after``, of this process or another; see ``notify``.
 
-        Commits of this process wake it at once. Those of others show in the head file, which is looked at every 0.1 s.
+        However many threads wait, one of them looks for all: where inotify can be had it sleeps until the kernel tells,
+        else it looks at the head file every 0.1 s.
         """
-        deadline = time.monotonic() + timeout_seconds
-        tree = self._store.engine()
-        while not self.closed and not interrupted():
-            ticket = tree.change_ticket()
-            if interrupted() or self.closed:
-                return False
-            if self._state().latest > after:
-                return True
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            tree.wait_for_change(ticket, min(remaining, _LONGEST_PAUSE_SECONDS))
-        return False
+        try:
+            lookout = self.lookout()
+            return lookout.wait(after, timeout_seconds, lambda: self.closed or interrupted())
+        except StoreClosedError:
+            return False
 
     def wake(self) -> None:
-        if not self.closed:
-            self._store.engine().wake()
+        lookout = self._lookouts.get(os.getpid())
+        if lookout is not None:
+            lookout.wake()
+
+    def lookout(self) -> Lookout:
+        """What waits for the head to change, in this process. Raises ``StoreClosedError``."""
+        tree = self._store.engine()
+        process_id = os.getpid()
+        lookout = self._lookouts.get(process_id)
+        if lookout is None:
+            for inherited in list(self._lookouts.values()):
+                inherited.abandon()
+            self._lookouts.clear()
+            # A dict's setdefault instead of a lock, which a fork might copy while it is held.
+            lookout = self._lookouts.setdefault(process_id, self._make_lookout(tree))
+            tree.on_change = lookout.own_change
+            tree.on_close = lookout.close
+            if tree.closed:
+                lookout.close()
+        return lookout
+
+    def _make_lookout(self, tree: Tree) -> Lookout:
+        def peek() -> int | None:
+            values = tree.peek()
+            return None if values is None else LogState.of(values).latest
+
+        return Lookout(self.latest, peek, partial(self._notifier, tree.head_path))
 
     def get_checkpoint(self, watcher_id: str) -> int | None:
         data = self._store.look(lambda reader: reader.record(CHECKPOINTS, watcher_id))

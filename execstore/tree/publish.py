@@ -25,10 +25,19 @@ __all__ = ["publish", "put_file"]
 _ONE_PAGE_BYTES = 4096
 
 
-def publish(fs: FileSystem, records: Sequence[Record]) -> None:
-    """Bring the outcome of these records, which follow one another, into the tree; each path is touched once."""
+def publish(fs: FileSystem, records: Sequence[Record], *, was_cut_off: bool = False) -> None:
+    """Bring the outcome of these records, which follow one another, into the tree; each path is touched once.
+
+    ``was_cut_off``: names may be in a state that only a power cut leaves.
+    """
     for step in _outcome(records):
-        _perform(fs, step)
+        if was_cut_off and isinstance(step, Move):
+            # Where the file system kept but one half of a rename, both names are of one file. Renaming that onto
+            # itself does nothing (rename(2)), so the old name would stay.
+            _perform(fs, Mark(step.path, step.target))
+            _perform(fs, Remove(step.source))
+        else:
+            _perform(fs, step)
 
 
 def _outcome(records: Sequence[Record]) -> Sequence[Step]:

@@ -199,5 +199,5 @@ def recover(fs: FileSystem, journal: JournalFiles, head_file: HeadFile, root: st
     after = head_after(last, journaled.number)
     head_file.write(replace(after, published=min(first, last.transaction) - 1))
     _LOG.info("%s: bringing the tree up to date, transactions %d to %d", root, first, last.transaction)
-    publish(fs, journaled.records)
+    publish(fs, journaled.records, was_cut_off=True)
     return after

@@ -39,7 +39,14 @@ from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.head import Head, HeadFile, is_settled
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.lock import Handles, Lock
-from execstore.tree.names import CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH, UNFLUSHED_PATH
+from execstore.tree.names import (
+    CHANGE_LOCK_PATH,
+    FLUSH_LOCK_PATH,
+    HANDLES_PATH,
+    HEAD_PATH,
+    JOURNAL_PATHS,
+    UNFLUSHED_PATH,
+)
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reader import Reader
 from execstore.tree.segments import LogReader
@@ -321,6 +328,8 @@ class Tree:
         """What to lay over the files to see one moment, and the head's values then; ``None``: look again."""
         if self._cut_off is None:
             self._cut_off = self._look_for_cut(line)
+            if self._cut_off is None:
+                return None
         cut_line, layer, values = self._cut_off
         if layer is not None and cut_line == line:
             return (layer,), values
@@ -336,21 +345,35 @@ class Tree:
                 return (Overlay(step for record in records for step in record.steps),), records[-1].values
         return None
 
-    def _look_for_cut(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]]:
+    def _look_for_cut(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]] | None:
         """Whether the store was cut off and not brought up to date since; if so, all that its journal holds.
 
         This is asked once, at the first look: a later change of the head is a live writer's work. A writer's handle
         shows by its shared lock. The question is only asked under the change lock, so that an opening writer never
-        takes this reader for another handle; if that lock is held, there is a live writer.
+        takes this reader for another handle. ``None``: somebody is opening the store, maybe; ask again.
         """
-        if self._change_lock.try_acquire():
-            try:
-                if self._handles.are_none() and not recovery.is_clean(self._journal, self._head.read()):
-                    journaled = recovery.read_journal(self._journal, self.path)
-                    layer = Overlay(step for record in journaled.records for step in record.steps)
-                    return self._head.first_line(), layer, journaled.chain[-1].values
-            finally:
-                self._change_lock.release()
+        for lock in (self._change_lock, self._flush_lock):
+            if lock.try_acquire():
+                try:
+                    if lock is self._change_lock:
+                        return self._cut_under_lock(line)
+                    # Nobody is opening the store: who does holds both locks until it is up to date. So whoever holds
+                    # the change lock, maybe for a long transaction, is a live writer.
+                    if self._change_lock.try_acquire():
+                        try:
+                            return self._cut_under_lock(line)
+                        finally:
+                            self._change_lock.release()
+                    return line, None, {}
+                finally:
+                    lock.release()
+        return None
+
+    def _cut_under_lock(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]]:
+        if self._handles.are_none() and not recovery.is_clean(self._journal, self._head.read()):
+            journaled = recovery.read_journal(self._journal, self.path)
+            layer = Overlay(step for record in journaled.records for step in record.steps)
+            return self._head.first_line(), layer, journaled.chain[-1].values
         return line, None, {}
 
     def change_ticket(self) -> int:
@@ -598,6 +621,9 @@ class Tree:
 
     def _journaled_paths(self) -> Iterator[str]:
         """Every path that changed since it was last known to be durable, some more than once."""
+        # A head on disk that says "clean" must not outlive the journal that shows that it is out of date.
+        yield HEAD_PATH
+        yield from JOURNAL_PATHS  # unflushed where durability is relaxed
         for number in (0, 1):
             for record in self._journal.chain(number):
                 for step in record.steps:

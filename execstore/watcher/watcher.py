@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -352,7 +353,8 @@ class Watcher:
                 position = self._next_event_iterator
             request = GetEventsRequest(position, limit, self._options.filter, self._id)
             try:
-                response = self._event_store.get_events(request, cancelled=run.stop_requested.is_set)
+                # Without an end: an idle watcher that came back now and then would wake the machine for nothing.
+                response = self._event_store.get_events(request, math.inf, cancelled=run.stop_requested.is_set)
             except StoreClosedError:
                 raise
             except EventsCompactedError as error:
