@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import ujson
-
+from execstore import codec
 from execstore.errors import StoreCorruptedError, UnsupportedFormatError
 
 __all__ = ["FORMAT_VERSION", "Format", "encode_format", "parse_format"]
@@ -33,7 +32,8 @@ def encode_format(form: Format) -> bytes:
         "journal_bytes": form.journal_bytes,
         "segment_bytes": form.segment_bytes,
     }
-    return ujson.dumps(members, indent=1).encode() + b"\n"
+    lines = [b"%b:%b" % (codec.encode(name), codec.encode(value)) for name, value in members.items()]
+    return b"{\n%b\n}\n" % b",\n".join(lines)
 
 
 def parse_format(data: bytes, path: str) -> Format:
@@ -44,7 +44,7 @@ def parse_format(data: bytes, path: str) -> Format:
         StoreCorruptedError: the file isn't a FORMAT file any more.
     """
     try:
-        members = ujson.loads(data)
+        members = codec.decode(data)
     except ValueError as error:
         raise StoreCorruptedError(path, f"FORMAT is no JSON ({error})") from error
     if not isinstance(members, dict) or members.get("format") != _NAME:

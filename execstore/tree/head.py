@@ -16,8 +16,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import ujson
-
+from execstore import codec
 from execstore.tree.filesystem import write_all
 from execstore.tree.names import HEAD_PATH
 
@@ -63,8 +62,7 @@ def encode_head(head: Head) -> bytes:
         "clean": head.clean,
         "values": head.values,
     }
-    text = ujson.dumps(members, ensure_ascii=False, escape_forward_slashes=False)
-    body = text.encode("utf-8", "surrogatepass") + b"\n"
+    body = codec.encode_trusted(members) + b"\n"
     prefix = b"begun %020d published %020d bytes %08d" % (head.begun, head.published, len(body))
     return b"%b crc32 %08x\n%b" % (prefix, zlib.crc32(body, zlib.crc32(prefix)), body)
 
@@ -79,7 +77,7 @@ def parse_head(data: bytes) -> Head | None:
     if len(body) != int(match[3]) or zlib.crc32(body, zlib.crc32(prefix)) != int(match[4], 16):
         return None
     try:
-        members = ujson.loads(body)
+        members = codec.decode(body)
         return Head(
             begun=int(match[1]),
             published=int(match[2]),

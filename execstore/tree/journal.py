@@ -20,8 +20,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ujson
-
+from execstore import codec
 from execstore.tree.filesystem import write_all
 from execstore.tree.names import JOURNAL_PATHS
 from execstore.tree.steps import Step, describe_steps, parse_steps, payload
@@ -78,9 +77,7 @@ def encode_record(
 
     They are a header line, a line of JSON that says what to do, and the bytes to do it with.
     """
-    head = ujson.dumps(
-        {"steps": describe_steps(steps), "values": values}, ensure_ascii=False, escape_forward_slashes=False
-    ).encode("utf-8", "surrogatepass")
+    head = codec.encode_trusted({"steps": describe_steps(steps), "values": values})
     body = b"%b\n%b\n" % (head, payload(steps))
     prefix = b"@transaction %d epoch %d after %08x bytes %d" % (transaction, epoch, previous, len(body))
     checksum = zlib.crc32(body, zlib.crc32(prefix, checksum_seed))
@@ -104,7 +101,7 @@ def parse_record(data: bytes, offset: int, checksum_seed: int) -> Record | None:
     if zlib.crc32(body, zlib.crc32(prefix, checksum_seed)) != checksum:
         return None
     line_end = body.find(b"\n")
-    head = ujson.loads(body[:line_end])
+    head = codec.decode(body[:line_end])
     steps = parse_steps(head["steps"], body[line_end + 1 : -1])
     return Record(
         transaction=int(match[1]),
