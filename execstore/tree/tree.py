@@ -16,7 +16,6 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -101,6 +100,7 @@ class Tree:
             StoreFullError, StoreReadOnlyError, UnsupportedFilesystemError: each says what to do.
         """
         self.path = path
+        self._absolute_path = os.path.abspath(path)  # the process may go to another folder later
         self.layout = layout
         self.read_only = read_only
         self.process_id = os.getpid()
@@ -109,14 +109,14 @@ class Tree:
         self._mend = mend
         self._failure: str | None = None
         self._closed = False
-        self._events_here = 0
         self._pending: list[Record] = []
         self._own_pending: set[int] = set()
         self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
         self._cut_off: tuple[bytes, Overlay | None, Mapping[str, Any]] | None = None
         self._reserve_whole = True
         self._marked_unflushed = False
-        self._changed = threading.Condition()
+        self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
+        self.on_close: Callable[[], None] | None = None
         self._make_place(path, may_create=may_create and not read_only)
         try:
             self._fs = file_system(path)
@@ -236,7 +236,8 @@ class Tree:
                     self._leave()
             finally:
                 self._handles.leave()
-        self.wake()
+        if self.on_close is not None:
+            self.on_close()
 
     def _leave(self) -> None:
         try:
@@ -267,7 +268,32 @@ class Tree:
         if isinstance(self._fs, RealFileSystem):
             self._fs.dispose()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def head_path(self) -> str:
+        """The file that every publication writes to, for those who wait for one."""
+        return os.path.join(self._absolute_path, HEAD_PATH)
+
     # --- reading ---
+
+    def peek(self) -> Mapping[str, Any] | None:
+        """The head's values, for no more than a system call; ``None`` if only `read` can tell."""
+        self._check_open()
+        line = self._head.first_line()
+        if self.read_only:
+            if self._cut_off is None:
+                return None
+            cut_line, layer, values = self._cut_off
+            if layer is not None and cut_line == line:
+                return values
+        if not is_settled(line):
+            return None
+        head = self._head.at(line)
+        return head.values if head is not None and head.begun == head.published else None
 
     def read(self, look: Callable[[Reader], _T]) -> _T:
         """Call ``look`` with a reader of one moment, the outcome of one transaction, and give what it returns.
@@ -375,25 +401,6 @@ class Tree:
             layer = Overlay(step for record in journaled.records for step in record.steps)
             return self._head.first_line(), layer, journaled.chain[-1].values
         return line, None, {}
-
-    def change_ticket(self) -> int:
-        """What to give to `wait_for_change`: it returns once something happens after this call."""
-        with self._changed:
-            return self._events_here
-
-    def wait_for_change(self, ticket: int, timeout_seconds: float) -> bool:
-        """Wait until this process publishes something, `wake` is called, or the handle is closed.
-
-        ``False`` if the time ran out.
-        """
-        with self._changed:
-            return self._changed.wait_for(lambda: self._closed or self._events_here != ticket, timeout_seconds)
-
-    def wake(self) -> None:
-        """Let every waiting thread look again."""
-        with self._changed:
-            self._events_here += 1
-            self._changed.notify_all()
 
     # --- changing ---
 
@@ -537,7 +544,8 @@ class Tree:
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
         self._head.write(recovery.head_after(last, head.journal))
         self._forget_pending(last.transaction)
-        self.wake()
+        if self.on_change is not None:
+            self.on_change()
 
     def _rotate(self, head: Head) -> None:
         """Go on in the other journal file. Holds both locks."""
