@@ -8,15 +8,12 @@ Errors are plain ``OSError``; what they mean for the store is decided by the cal
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
 import stat
 import sys
 from typing import TYPE_CHECKING, Protocol
-
-from filelock import lock_descriptor, unlock_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,6 +151,10 @@ class RealFileSystem:
     """The operating system's own files, below one folder that exists."""
 
     def __init__(self, root: str) -> None:
+        # A third of the time that importing execstore would take otherwise, and needed by those who open a store only.
+        from filelock import lock_descriptor, unlock_descriptor  # noqa: PLC0415
+
+        self._lock_descriptor, self._unlock_descriptor = lock_descriptor, unlock_descriptor
         self.root = root
         # The store's own folder may be reached through a link: the caller named it. Nothing below may.
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -407,6 +408,8 @@ class RealFileSystem:
 
     def sync(self, paths: Iterable[str]) -> None:
         if sys.platform == "linux" and self._magic_number() in _SYNCFS_MAGIC:
+            import ctypes  # noqa: PLC0415 - dear to import, and only who fills a journal needs it
+
             libc = ctypes.CDLL(None, use_errno=True)
             if libc.syncfs(self._root) == 0:
                 return
@@ -425,7 +428,7 @@ class RealFileSystem:
     # --- locks and the device ---
 
     def try_lock(self, descriptor: int) -> bool:
-        return lock_descriptor(descriptor, blocking=False)
+        return self._lock_descriptor(descriptor, blocking=False)
 
     def try_lock_shared(self, descriptor: int) -> bool:
         # filelock has no shared lock on a descriptor; flock(2) is the same lock that its exclusive one takes.
@@ -436,7 +439,7 @@ class RealFileSystem:
         return True
 
     def unlock(self, descriptor: int) -> None:
-        unlock_descriptor(descriptor)
+        self._unlock_descriptor(descriptor)
 
     def lock_holder(self, descriptor: int) -> int | None:
         status = os.fstat(descriptor)
@@ -480,6 +483,8 @@ def parse_lock_holder(text: str, major: int, minor: int, inode: int) -> int | No
 
 def _statfs_magic(descriptor: int) -> int:
     """The file system's type number: ``f_type``, the first long of struct statfs (os.statvfs leaves it out)."""
+    import ctypes  # noqa: PLC0415
+
     buffer = ctypes.create_string_buffer(256)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.fstatfs(descriptor, buffer) != 0:

@@ -13,7 +13,6 @@ A key (an ID, a state's name, a watcher's name: any text) becomes one file name 
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 
 __all__ = [
@@ -74,6 +73,8 @@ def _encode(key: str) -> str:
         )
         if len(name) <= NAME_LIMIT:
             return name
+    import hashlib  # noqa: PLC0415 - dear to import, and most names are short
+
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{_ESCAPE_CUT.sub('', name[:_KEPT_OF_LONG])}%-{digest}"
 
