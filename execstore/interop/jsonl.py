@@ -17,6 +17,7 @@ header; its ``event`` lines have gaps, so an import leaves them out, and it has 
 
 from __future__ import annotations
 
+import contextlib
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from execstore import codec, records
@@ -58,8 +59,8 @@ def header_line(selection: Mapping[str, Any] | None = None) -> bytes:
 
 
 def execution_line(execution: Execution) -> bytes:
-    """An execution's line."""
-    return b'{"type":"execution","execution":%b}\n' % records.compact(records.encode_execution(execution))
+    """The line of an execution that was read from a store."""
+    return b'{"type":"execution","execution":%b}\n' % records.compact(records.encode_execution(execution, trusted=True))
 
 
 def execution_event_line(execution_id_json: bytes, event_json: bytes) -> bytes:
@@ -131,7 +132,7 @@ class JsonlReader:
         events: list[bytes] = []
         while True:
             line = self._next_line()
-            value = codec.decode_strict(line)
+            value = _decode(line)
             kind = value.get("type") if isinstance(value, dict) else None
             if kind == "execution_event":
                 events.append(self._execution_event(value, execution))
@@ -237,6 +238,20 @@ class JsonlReader:
         if self._stream.readline(LONGEST_LINE_BYTES).strip():
             self._line += 1
             raise self._mistake("there are more lines behind the last one")
+
+
+def _decode(line: bytes) -> Any:
+    """As ``codec.decode_strict``. What was written by this program is read a good deal faster.
+
+    JSON that encodes to the very same bytes again has none of the faults that the strict reader looks for, but for its
+    depth; that is at most the number of its brackets.
+    """
+    if line.count(b"{") + line.count(b"[") < codec.MAX_DEPTH:
+        with contextlib.suppress(CodecError, InvalidExecutionError):
+            value = codec.decode(line)
+            if codec.encode_trusted(value) == line:
+                return value
+    return codec.decode_strict(line)
 
 
 def _reason(error: ExecStoreError) -> str:
