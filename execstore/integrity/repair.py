@@ -150,10 +150,29 @@ def _mend_checkpoint(change: Change, collection: str, name: str, actions: list[R
         _set_aside(change, path, f"it is of {checkpoint[0]!r}, whose file has another name", actions)
 
 
+def _attached_segments(change: Change, state: LogState, actions: list[RepairAction]) -> list[int]:
+    """The first numbers of the log's segments, without those that a power cut left behind a gap: what stands in them is
+    newer than all that the store knows of, and the events before them are lost."""
+    numbers = change.segment_numbers(LAYOUT.log)
+    expected = state.oldest
+    for position, first in enumerate(numbers):
+        if first > state.latest and first != expected:
+            for number in numbers[position:]:
+                path = change.segment_file(LAYOUT.log, number)
+                _set_aside(change, path, f"event {expected}, which should come before it, is lost", actions)
+            return numbers[:position]
+        try:
+            data = change.segment(change.segment_file(LAYOUT.log, first), 0) or b""
+        except StoreCorruptedError:
+            data = b""  # told of below, or by verify
+        expected = first + data.count(b"\n")
+    return numbers
+
+
 def _mend_log(change: Change, actions: list[RepairAction]) -> None:
     """Bring the log's end in line with what its newest segment holds; a torn end is cut off."""
     state = LogState.of(change.values)
-    numbers = change.segment_numbers(LAYOUT.log)
+    numbers = _attached_segments(change, state, actions)
     if not numbers:
         return
     first = numbers[-1]
