@@ -17,7 +17,7 @@ from execstore.tree import reserve
 from execstore.tree.format_file import Format, encode_format, parse_format
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
-from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, engine_names
+from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, UNFLUSHED_PATH, engine_names
 from execstore.tree.publish import publish
 
 if TYPE_CHECKING:
@@ -143,9 +143,13 @@ def head_after(record: Record, number: int) -> Head:
     )
 
 
-def is_clean(journal: JournalFiles, head: Head | None) -> bool:
+def is_clean(fs: FileSystem, journal: JournalFiles, head: Head | None) -> bool:
     """Whether the tree durably holds all there is: the head says so, and no record came after it."""
     if head is None or not head.clean or head.begun != head.published:
+        return False
+    # Of relaxed changes a power cut may leave anything: parts of the tree while the head is still the one before them
+    # and the journal has none of them.
+    if fs.kind(UNFLUSHED_PATH) is not None:
         return False
     following = journal.read_at(head.journal, head.offset)
     if following is not None and following.continues(head.published, head.epoch, head.checksum):

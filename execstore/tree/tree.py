@@ -194,7 +194,7 @@ class Tree:
         with self._flush_lock.held(), self._change_lock.held():
             alone = self._handles.are_none()
             head = self._head.read()
-            if head is None or (alone and not recovery.is_clean(self._journal, head)):
+            if head is None or (alone and not recovery.is_clean(self._fs, self._journal, head)):
                 self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
             elif not alone:
                 self._adopt(head)
@@ -396,7 +396,7 @@ class Tree:
         return None
 
     def _cut_under_lock(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]]:
-        if self._handles.are_none() and not recovery.is_clean(self._journal, self._head.read()):
+        if self._handles.are_none() and not recovery.is_clean(self._fs, self._journal, self._head.read()):
             journaled = recovery.read_journal(self._journal, self.path)
             layer = Overlay(step for record in journaled.records for step in record.steps)
             return self._head.first_line(), layer, journaled.chain[-1].values
