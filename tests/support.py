@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,12 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass
 class FakeClock:
-    """A clock that stands still unless it is told: nanoseconds since the epoch."""
+    """A clock that stands still unless it is told: nanoseconds since the epoch.
 
-    now: int = 1_700_000_000_000_000_000
+    It begins at the present, since other handles on the same store may go by the real one, and collect what is old.
+    """
+
+    now: int = field(default_factory=time.time_ns)
 
     def __call__(self) -> int:
         return self.now
