@@ -106,11 +106,12 @@ class StoreFiller:
             self._fs.dispose()
         if kind is None:
             with Store(self._path) as store:
-                store.apply("import", self._set_values)
-
-    def _set_values(self, change: Change) -> None:
-        change.set_value(COUNTS, self._counts)
-        change.set_value(LOG_VALUE, self._bulk.log_state.to_value())
+                # Past the store's own way to commit, which would collect the old events that have just come.
+                tree = store.engine()
+                change = tree.begin()
+                change.set_value(COUNTS, self._counts)
+                change.set_value(LOG_VALUE, self._bulk.log_state.to_value())
+                tree.commit(change)
 
 
 def add_execution(store: Store, execution: Execution, record: bytes, event_lines: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,7 +83,7 @@ def test_new_store_keeps_revisions_times_and_numbers(open_store: StoreFactory) -
 
 def test_next_event_has_the_next_number(open_store: StoreFactory) -> None:
     import_new(Given(item("e-1"), line(7), LogEnd(7)), open_store.path())
-    store = open_store()
+    store = open_store(event_retention=timedelta(days=36500))
     store.delete_execution("e-1")
     response = store.event_store.get_events(GetEventsRequest(EventIterator.at_sequence_number(7)))
     assert [event.seq_num for event in response.events] == [7, 8]
