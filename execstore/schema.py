@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKPOINTS",
     "COUNTS",
+    "EVENT_LIMITS",
     "EXECUTIONS",
     "EXECUTION_EVENT",
     "EXECUTION_EVENTS",
@@ -42,6 +43,7 @@ LAYOUT: Final = Layout(
 # Among the head's values:
 COUNTS: Final = "counts"  # state's name -> number of executions in it
 TIME: Final = "time_ns"  # the newest time given to a change; times of one store only go up
+EVENT_LIMITS: Final = "event_limits"  # what was last asked of the log: [retention in ns, most bytes (0: any size)]
 
 # Object types of the event log.
 EXECUTION_UPSERT: Final = "ExecutionUpsert"

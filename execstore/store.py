@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from execstore import operations, queries
+from execstore.collection import SMALLEST_MAX_BYTES, Collector, Limits, collect, preview
 from execstore.errors import InvalidArgumentError, StoreClosedError, TransactionOpenError
 from execstore.event_log import StoreEventLog
 from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
-from execstore.schema import LAYOUT
+from execstore.schema import EVENT_LIMITS, LAYOUT
 from execstore.states import ExecutionState
 from execstore.transaction import Transaction
 from execstore.tree.tree import Tree
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self
 
+    from execstore.collection import CollectReport
+    from execstore.event_log_status import EventLogStatus
+    from execstore.history import Revision
     from execstore.integrity.report import RepairReport, VerifyReport
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.tree.change import Change
@@ -49,7 +53,12 @@ class Store:
         durability: ``"full"``: what returned survives a power cut. ``"relaxed"``: it survives the death of the
             process; a power cut can lose or tear the newest changes, and the next opening mends the store first.
         lock_timeout: seconds to wait for other writers before `StoreBusyError`.
-        event_retention: how long events are kept in the event log at least.
+        event_retention: how long events are kept in the event log at least. The store remembers it for handles that
+            aren't given one; until it is told, it is 24 hours. Segments of the log whose events are older, and handled
+            by every watcher that has a checkpoint, are removed after commits, a few at a time. See ``collection``.
+        event_max_bytes: how large the event log may become, for devices with little room; 0 for any size. It is
+            remembered in the same way. To keep it, events go that are younger, or that a watcher hasn't handled; which
+            watcher lost how many is logged as a warning, and `event_log_status` tells.
         long_poll_timeout: seconds that ``get_events`` waits for something new.
         clock: gives nanoseconds since the epoch. Times of one store only go up, whatever it says.
         max_document_bytes: the largest record, in bytes of JSON.
@@ -69,7 +78,8 @@ class Store:
         read_only: bool = False,
         durability: Literal["full", "relaxed"] = "full",
         lock_timeout: float = 30.0,
-        event_retention: timedelta = timedelta(hours=24),
+        event_retention: timedelta | None = None,
+        event_max_bytes: int | None = None,
         long_poll_timeout: float = 10.0,
         clock: Callable[[], int] = time.time_ns,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
@@ -82,22 +92,23 @@ class Store:
         for name, number in (("lock_timeout", lock_timeout), ("long_poll_timeout", long_poll_timeout)):
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
-        if not isinstance(event_retention, timedelta) or event_retention < timedelta(0):
-            reason = f"must be a timedelta, not negative, but is {event_retention!r}"
-            raise InvalidArgumentError("event_retention", reason)
+        retention_ns = _checked_retention("event_retention", event_retention)
+        _check_max_bytes("event_max_bytes", event_max_bytes)
         if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
             reason = f"must be an integer over 0, but is {max_document_bytes!r}"
             raise InvalidArgumentError("max_document_bytes", reason)
         self._read_only = read_only
         self._durability = durability
         self._lock_timeout_seconds = float(lock_timeout)
-        self._event_retention = event_retention
+        self._override_limits = partial(Limits.override, retention_ns=retention_ns, max_bytes=event_max_bytes)
+        self._has_limits = event_retention is not None or event_max_bytes is not None
         self._long_poll_timeout_seconds = float(long_poll_timeout)
         self._closed = False
         self._local = threading.local()
         self._open_transaction: Transaction | None = None
         self._event_store: EventStore | None = None
         self.rules = Rules(clock, max_document_bytes)
+        self._collector = Collector(self._override_limits, clock)
         self._tree = self._open_tree()
 
     def _open_tree(self) -> Tree:
@@ -107,6 +118,7 @@ class Store:
             read_only=self._read_only,
             flush_commits=self._durability == "full",
             lock_timeout_seconds=self._lock_timeout_seconds,
+            rotation=lambda values: self._override_limits(Limits.of(values)).rotation(),
             mend=_mend,
         )
 
@@ -274,7 +286,7 @@ class Store:
 
         def commit(ended: Change) -> None:
             self._forget(transaction)
-            tree.commit(ended)
+            self._commit(tree, ended)
 
         def rollback(ended: Change) -> None:
             self._forget(transaction)
@@ -299,6 +311,48 @@ class Store:
     def get_event_store(self) -> EventStore:
         """The same as ``event_store``."""
         return self.event_store
+
+    def history(self, execution_id: str) -> list[Revision]:
+        """The revisions of an execution that are still in the event log, oldest first, with what changed in each.
+
+        It goes through the whole log, some milliseconds for every 10 MiB. Of an execution that was deleted it shows
+        what is left; of one whose revisions were all collected, nothing. See ``execstore.history``.
+
+        Raises:
+            ExecutionNotFoundError: neither the store nor the log knows it.
+            StoreCorruptedError: a segment of the log is missing. A damaged line is left out with a warning.
+        """
+        from execstore.history import history  # noqa: PLC0415 - only who asks pays for it
+
+        return history(self, execution_id)
+
+    def event_log_status(self) -> EventLogStatus:
+        """How far the event log reaches, how large it is, how far its watchers have come, and who holds it."""
+        from execstore.event_log_status import event_log_status  # noqa: PLC0415
+
+        return self.look(lambda reader: event_log_status(reader, self._override_limits, self.rules.clock()))
+
+    def collect_events(
+        self, *, retention: timedelta | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> CollectReport:
+        """Remove from the event log all that may go now, which writers otherwise do bit by bit; see ``collection``.
+
+        ``retention`` and ``max_bytes`` stand in for the store's ``event_retention`` and ``event_max_bytes`` this once.
+        ``dry_run`` only tells what would go; it needs no right to write.
+
+        Raises:
+            InvalidArgumentError: an argument makes no sense.
+            TransactionOpenError, StoreBusyError, StoreFullError, StoreFailedError, StoreReadOnlyError
+        """
+        retention_ns = _checked_retention("retention", retention)
+        _check_max_bytes("max_bytes", max_bytes)
+
+        def override(limits: Limits) -> Limits:
+            return self._override_limits(limits).override(retention_ns, max_bytes)
+
+        if dry_run:
+            return preview(self.engine(), override, self.rules.clock())
+        return collect(self._writable("collect_events"), override, self.rules.clock())
 
     # --- integrity ---
 
@@ -376,8 +430,14 @@ class Store:
         except BaseException:
             tree.rollback(change)
             raise
-        tree.commit(change)
+        self._commit(tree, change)
         return result
+
+    def _commit(self, tree: Tree, change: Change) -> None:
+        if self._has_limits and not change.is_empty:
+            change.set_value(EVENT_LIMITS, list(self._override_limits(Limits.of(change.values))))
+        tree.commit(change)
+        self._collector.after_commit(tree, change.values)
 
     def engine(self) -> Tree:
         """The engine, opened again if this process inherited the store by a fork."""
@@ -391,6 +451,7 @@ class Store:
         self._local = threading.local()
         self._open_transaction = None
         self._event_store = None
+        self._collector = Collector(self._override_limits, self.rules.clock)
         self._tree = self._open_tree()
 
     def _writable(self, method: str) -> Tree:
@@ -403,6 +464,22 @@ class Store:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(self._path)
+
+
+def _checked_retention(argument: str, retention: timedelta | None) -> int | None:
+    """A time to keep events in nanoseconds."""
+    if retention is None:
+        return None
+    if not isinstance(retention, timedelta) or retention < timedelta(0):
+        raise InvalidArgumentError(argument, f"must be a timedelta, not negative, but is {retention!r}")
+    return retention // timedelta(microseconds=1) * 1000
+
+
+def _check_max_bytes(argument: str, max_bytes: int | None) -> None:
+    if max_bytes is None or (type(max_bytes) is int and (max_bytes == 0 or max_bytes >= SMALLEST_MAX_BYTES)):
+        return
+    reason = f"must be 0 (any size) or an integer of at least {SMALLEST_MAX_BYTES}, but is {max_bytes!r}"
+    raise InvalidArgumentError(argument, reason)
 
 
 def _mend(change: Change) -> None:

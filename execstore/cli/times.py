@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
 
-__all__ = ["TimeStyle", "format_duration", "format_time"]
+__all__ = ["TimeStyle", "format_duration", "format_time", "parse_duration"]
 
 _NS_PER_SECOND: Final = 1_000_000_000
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+_DURATION: Final = re.compile(r"([0-9]{1,9})([dhms])")
 
 
 class TimeStyle(Enum):
@@ -43,3 +45,14 @@ def format_duration(seconds: int) -> str:
         if seconds >= unit_seconds:
             return f"{seconds // unit_seconds}{unit}"
     return "0s"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return what ``45s``, ``3m``, ``5h`` or ``12d`` stands for; ``0`` needs no unit.
+
+    :raises ValueError: for anything else.
+    """
+    match = _DURATION.fullmatch(text)
+    if text != "0" and match is None:
+        raise ValueError(f"{text!r} is no duration; write it like 45s, 30m, 36h or 7d")
+    return timedelta(0) if match is None else timedelta(seconds=int(match[1]) * dict(_UNITS)[match[2]])

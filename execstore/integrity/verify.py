@@ -178,7 +178,7 @@ def _check_log(store: Store) -> tuple[list[Problem], int]:
     problems: list[Problem] = []
     count = 0
     expected = state.oldest
-    for first in firsts:
+    for position, first in enumerate(firsts):
         path = Reader.segment_file(LAYOUT.log, first)
         if first > state.latest:
             continue  # begun since
@@ -191,7 +191,9 @@ def _check_log(store: Store) -> tuple[list[Problem], int]:
             expected = first
             continue
         if data is None:
-            continue  # collected since
+            # Collected since, else the name wouldn't have been there; what follows is where it was then.
+            expected = firsts[position + 1] if position + 1 < len(firsts) else state.latest + 1
+            continue
         if first == state.segment:
             data = data[: state.bytes]
         checked = check_log_lines(data, first)

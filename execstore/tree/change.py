@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from execstore.tree.paths import encode_name, lines_path, marker_path, marker_target, record_path, segment_path
 from execstore.tree.quarantine import set_aside
 from execstore.tree.reader import Reader
+from execstore.tree.refusal import refused_before
 from execstore.tree.segments import LOG_VALUE, LogState
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, RemoveFolder, Step
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
+    from execstore.tree.segments import Rotation
 
 __all__ = ["Change"]
 
@@ -29,7 +31,7 @@ class Change(Reader):
         layers: Sequence[Overlay],
         values: Mapping[str, Any],
         layout: Layout,
-        segment_bytes: int,
+        rotation: Rotation,
     ) -> None:
         self._own = Overlay()
         self._log_lines: list[bytes] = []
@@ -37,7 +39,7 @@ class Change(Reader):
         self._seen = 0  # how many of the steps are in the overlay: most changes never read what they wrote
         super().__init__(fs, root, (self._own, *layers), dict(values))
         self._layout = layout
-        self._segment_bytes = segment_bytes
+        self._rotation = rotation
         self.steps: list[Step] = []
         self._changed_values = False
 
@@ -100,7 +102,10 @@ class Change(Reader):
 
     def append_log(self, line: bytes, time_ns: int) -> int:
         """Add a line (without newline) to the log; returns its number."""
-        state, offset = LogState.of(self._values).after(len(line) + 1, time_ns, self._segment_bytes)
+        rotation = self._rotation
+        state, offset = LogState.of(self._values).after(
+            len(line) + 1, time_ns, rotation.segment_bytes, rotation.segment_age_ns
+        )
         # Lines of one segment become one step.
         if offset == 0 or not self._log_lines:
             self._end_log_step()
@@ -108,6 +113,17 @@ class Change(Reader):
         self._log_lines.append(line)
         self.set_value(LOG_VALUE, state.to_value())
         return state.latest
+
+    def drop_log_before(self, number: int) -> LogState:
+        """Remove every segment of the log all of whose lines are below ``number``; returns the log's new state.
+
+        The numbers of what is removed are never given again.
+        """
+        state, dropped = LogState.of(self._values).without_segments(self.segment_numbers(self._layout.log), number)
+        for first in dropped:
+            self._do(Remove(segment_path(self._layout.log, first)))
+        self.set_value(LOG_VALUE, state.to_value())
+        return state
 
     def _end_log_step(self) -> None:
         if self._log_lines:
@@ -160,3 +176,7 @@ class Change(Reader):
         if self._seen < len(self.steps):
             self._own.apply(self.steps[self._seen :])
             self._seen = len(self.steps)
+
+    def _failure(self, path: str, error: OSError) -> Exception:
+        failure = super()._failure(path, error)
+        return refused_before(self._root, failure, path) if isinstance(failure, OSError) else failure

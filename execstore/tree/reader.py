@@ -32,6 +32,8 @@ __all__ = ["MAXIMUM_FILE_BYTES", "Name", "Reader", "WrongMarker"]
 # No file of a store is larger, but for the log's segments, which are read in parts. A file of 10 GB is damage.
 MAXIMUM_FILE_BYTES = 1 << 30
 
+_END_BYTES = 4096  # most lines are shorter
+
 _NOT_OURS = {
     errno.ELOOP: "it is a symbolic link",
     errno.EISDIR: "it is a folder",
@@ -252,6 +254,29 @@ class Reader:
         except OSError as error:
             raise self._failure(path, error) from error
 
+    def segment_bytes(self, log: str, first: int) -> int:
+        """The size of the segment that begins with line ``first``; 0 if there is none."""
+        return self._size(segment_path(log, first))
+
+    def segment_end(self, log: str, first: int) -> bytes | None:
+        """The last line, without its newline, of the segment that begins with line ``first``.
+
+        It is read from the end, so it costs the same at any size. ``None``: there is no such segment, or it doesn't end
+        in a whole line.
+        """
+        path = segment_path(log, first)
+        size = self._size(path)
+        length = _END_BYTES
+        while True:
+            offset = max(size - length, 0)
+            data = self.segment(path, offset)
+            if not data or not data.endswith(b"\n"):
+                return None
+            start = data.rfind(b"\n", 0, -1) + 1
+            if start or offset == 0:
+                return data[start:-1]
+            length *= 8
+
     # --- by path, through the layers ---
 
     def _catch_up(self) -> None:
@@ -293,7 +318,10 @@ class Reader:
             if isinstance(entry, Whole):
                 return len(entry.data)
             return entry.offset + len(entry.data) if isinstance(entry, Tail) else 0
-        return self._fs.size(path) or 0
+        try:
+            return self._fs.size(path) or 0
+        except OSError as error:
+            raise self._failure(path, error) from error
 
     def _names(self, folder: str) -> list[str]:
         self._catch_up()

@@ -6,6 +6,8 @@ Invariants:
   is line ``n - first`` of the segment with the greatest ``first`` that isn't over ``n``.
 - Lines are only ever appended to the newest segment; a published line never changes.
 - What the head says of the log (`LogState`) is part of every transaction, so numbers are never given twice.
+- Segments are only removed whole, the oldest first, by the same transaction that tells the head so. The oldest line is
+  therefore always the first of its segment; if all are gone, the oldest number is the one that comes next.
 """
 
 from __future__ import annotations
@@ -15,19 +17,30 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from execstore.errors import StoreCorruptedError
 from execstore.tree.paths import segment_first, segment_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from execstore.tree.reader import Reader
 
-__all__ = ["LOG_VALUE", "LogReader", "LogState"]
+__all__ = ["LOG_VALUE", "LogReader", "LogState", "Rotation"]
 
 LOG_VALUE = "log"  # the log's state among the head's values
+
+
+class Rotation(NamedTuple):
+    """When a new segment is begun: at this size (0: the store's), and at this age of the newest one's first line."""
+
+    segment_bytes: int = 0
+    segment_age_ns: int | None = None
+
+    def within(self, store_bytes: int) -> Rotation:
+        """The same with the size that holds in a store whose segments may become ``store_bytes`` large."""
+        return Rotation(min(self.segment_bytes or store_bytes, store_bytes), self.segment_age_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +63,38 @@ class LogState:
     def to_value(self) -> list[int]:
         return [self.latest, self.oldest, self.segment, self.bytes, self.since_ns]
 
-    def after(self, line_bytes: int, time_ns: int, segment_bytes: int) -> tuple[LogState, int]:
-        """The state once another line of this size is there, and the offset it goes to; 0 starts a new segment."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no line, since none was written yet or all were removed."""
+        return self.latest < self.oldest
+
+    def after(
+        self, line_bytes: int, time_ns: int, segment_bytes: int, segment_age_ns: int | None = None
+    ) -> tuple[LogState, int]:
+        """The state once another line of this size is there, and the offset it goes to; 0 starts a new segment.
+
+        A new one is begun when the newest would become larger than ``segment_bytes``, and when its first line is
+        ``segment_age_ns`` old: where little is written, no segment would ever be old as a whole otherwise.
+        """
         number = self.latest + 1
-        if self.latest < self.segment or self.bytes + line_bytes > segment_bytes:
+        is_old = segment_age_ns is not None and time_ns - self.since_ns >= segment_age_ns
+        if self.latest < self.segment or self.bytes + line_bytes > segment_bytes or is_old:
             return LogState(number, self.oldest, number, line_bytes, time_ns), 0
         return LogState(number, self.oldest, self.segment, self.bytes + line_bytes, self.since_ns), self.bytes
+
+    def without_segments(self, firsts: Sequence[int], number: int) -> tuple[LogState, list[int]]:
+        """The state once every segment is gone all of whose lines are below ``number``, and which segments these are.
+
+        ``firsts`` are the first numbers of all segments, in order.
+        """
+        ends = [*(first - 1 for first in firsts[1:]), self.latest]
+        dropped = [first for first, last in zip(firsts, ends, strict=False) if last < number]
+        if not dropped:
+            return self, []
+        if len(dropped) < len(firsts):
+            return LogState(self.latest, firsts[len(dropped)], self.segment, self.bytes, self.since_ns), dropped
+        # The next line starts a segment of its own; its number is the one after the latest, as ever.
+        return LogState(self.latest, self.latest + 1, self.latest + 1), dropped
 
 
 class _Segment:
@@ -126,6 +165,8 @@ class LogReader:
         if self._firsts[0] != key:
             numbers = (segment_first(name) for name in reader.segment_names(self._log))
             self._firsts = (key, sorted(number for number in numbers if number is not None))
+            for first in [first for first in self._segments if first < state.oldest]:
+                del self._segments[first]
         return self._firsts[1]
 
     def _load(self, reader: Reader, path: str, first: int, last: int) -> _Segment:

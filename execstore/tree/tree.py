@@ -48,11 +48,12 @@ from execstore.tree.names import (
 )
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reader import Reader
-from execstore.tree.segments import LogReader
+from execstore.tree.refusal import FULL, refused_after, refused_before
+from execstore.tree.segments import LogReader, Rotation
 from execstore.tree.steps import Move, Overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.format_file import Format
@@ -65,7 +66,6 @@ SEGMENT_BYTES = 1 << 20
 
 _LOG = logging.getLogger("execstore")
 _T = TypeVar("_T")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
 # A publication takes well below a millisecond; a reader that meets one in progress this often in a row takes the lock.
 _READ_ATTEMPTS = 20
@@ -87,10 +87,14 @@ class Tree:
         may_create: bool = True,
         journal_bytes: int = JOURNAL_BYTES,
         segment_bytes: int = SEGMENT_BYTES,
+        rotation: Callable[[Mapping[str, Any]], Rotation] | None = None,
         file_system: Callable[[str], FileSystem] = RealFileSystem,
         mend: Callable[[Change], None] | None = None,
     ) -> None:
         """Open the store at ``path``, making it if there is none and ``may_create``.
+
+        ``journal_bytes`` and ``segment_bytes`` are for a store that is made. ``rotation`` tells from the head's values
+        when this handle begins a new segment of the log, other than at ``segment_bytes``.
 
         ``flush_commits=False``: a change survives the death of the process, but not always a power cut; after one,
         ``mend`` is called with a change in which it may mend what it finds torn.
@@ -107,10 +111,12 @@ class Tree:
         self._flush_commits = flush_commits
         self._timeout_seconds = lock_timeout_seconds
         self._mend = mend
+        self._rotation = rotation
         self._failure: str | None = None
         self._closed = False
         self._pending: list[Record] = []
         self._own_pending: set[int] = set()
+        self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
         self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
         self._cut_off: tuple[bytes, Overlay | None, Mapping[str, Any]] | None = None
         self._reserve_whole = True
@@ -128,7 +134,7 @@ class Tree:
         except OSError as error:
             if isinstance(error, ExecStoreError):
                 raise
-            raise self._translate(error) from error
+            raise refused_before(self.path, error) from error
 
     # --- opening and closing ---
 
@@ -206,7 +212,7 @@ class Tree:
         self._staged_layer = None
         if torn and self._fs.kind(UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
-            change = Change(self._fs, self.path, (), head.values, self.layout, self._segment_bytes)
+            change = self._new_change((), head.values)
             if self._mend is not None:
                 self._mend(change)
             if not change.is_empty:
@@ -306,7 +312,7 @@ class Tree:
         except OSError as error:
             if isinstance(error, ExecStoreError):
                 raise
-            raise self._translate(error) from error
+            raise refused_before(self.path, error) from error
 
     def _read(self, look: Callable[[Reader], _T]) -> _T:
         if self.read_only:
@@ -412,11 +418,22 @@ class Tree:
             StoreFullError: the disk is full, and nothing can be promised until there is room.
             StoreFailedError, StoreClosedError, StoreReadOnlyError
         """
+        self._check_writable()
+        self._change_lock.acquire()
+        return self._begin_locked()
+
+    def try_begin(self) -> Change | None:
+        """As `begin`, but ``None`` at once if somebody else has the lock."""
+        self._check_writable()
+        return self._begin_locked() if self._change_lock.try_acquire() else None
+
+    def _check_writable(self) -> None:
         self._check_open()
         if self.read_only:
             raise StoreReadOnlyError(self.path)
         self._check_failure()
-        self._change_lock.acquire()
+
+    def _begin_locked(self) -> Change:
         try:
             self._check_open()
             head = self._settled_head()
@@ -424,15 +441,29 @@ class Tree:
                 self._refill_reserve()
             self._staged_after(head)
             values = self._pending[-1].values if self._pending else head.values
-            return Change(self._fs, self.path, self._staged_layers(), values, self.layout, self._segment_bytes)
+            return self._new_change(self._staged_layers(), values)
         except OSError as error:
             self._change_lock.release()
             if isinstance(error, ExecStoreError):
                 raise
-            raise self._translate(error) from error
+            raise refused_before(self.path, error) from error
+        except StoreFullError as error:
+            self._change_lock.release()
+            if error.committed:  # that is an earlier change, which can't be shown yet
+                raise StoreFullError(self.path, error.reason) from error
+            raise
         except BaseException:
             self._change_lock.release()
             raise
+
+    def _new_change(self, layers: Sequence[Overlay], values: Mapping[str, Any]) -> Change:
+        rotation = Rotation() if self._rotation is None else self._rotation(values)
+        return Change(self._fs, self.path, layers, values, self.layout, rotation.within(self._segment_bytes))
+
+    @property
+    def segment_bytes(self) -> int:
+        """How large a segment of this store's log may become."""
+        return self._segment_bytes
 
     def rollback(self, change: Change) -> None:
         """Forget the change and let go of the lock."""
@@ -455,15 +486,22 @@ class Tree:
         except OSError as error:
             if isinstance(error, ExecStoreError):
                 raise
-            raise self._translate(error) from error
+            raise refused_before(self.path, error) from error
         finally:
             self._change_lock.release()
         try:
             self._finish(transaction)
+        except StoreBusyError as error:
+            raise error.with_open_outcome() from None
+        except StoreFullError as error:
+            if self._durable >= transaction:
+                raise
+            # An earlier change can't be shown yet, so this one wasn't flushed.
+            raise StoreFailedError(self.path, error.reason) from error
         except OSError as error:
             if isinstance(error, ExecStoreError):
                 raise
-            raise self._translate(error) from error
+            raise refused_after(self.path, error, is_durable=self._durable >= transaction) from error
 
     def _stage(self, change: Change) -> int:
         """Phase 1: the record is in the journal file, and decisions from now on reckon with it."""
@@ -492,14 +530,8 @@ class Tree:
 
     def _finish(self, transaction: int) -> None:
         """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
-        try:
-            self._flush_lock.acquire()
-        except StoreBusyError as error:
-            raise error.with_open_outcome() from None
-        try:
+        with self._flush_lock.held():
             self._finish_locked(transaction)
-        finally:
-            self._flush_lock.release()
 
     def _finish_locked(self, transaction: int) -> None:
         head = self._head.read()
@@ -515,6 +547,8 @@ class Tree:
                 self._journal.flush(head.journal)
             except OSError as error:
                 raise self._fail(error) from error
+        if records:
+            self._durable = records[-1].transaction
         with self._change_lock.held():
             head = self._settled_head()
             self._publish([record for record in records if record.transaction > head.published])
@@ -532,14 +566,14 @@ class Tree:
         try:
             publish(self._fs, records)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             self._reserve_whole = False
             reserve.release(self._fs)
             try:
                 publish(self._fs, records)
             except OSError as again:
-                if again.errno not in _FULL:
+                if again.errno not in FULL:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
         self._head.write(recovery.head_after(last, head.journal))
@@ -667,14 +701,7 @@ class Tree:
         try:
             reserve.ensure(self._fs)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise StoreFullError(self.path, "the disk is full") from error
         self._reserve_whole = True
-
-    def _translate(self, error: OSError) -> ExecStoreError:
-        if error.errno in _FULL:
-            return StoreFullError(self.path, error.strerror or "the disk is full")
-        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-            return StoreReadOnlyError(self.path, f"{error.filename or 'the disk'}: {error.strerror}")
-        return StoreFailedError(self.path, f"{error.filename or 'the disk'}: {error.strerror or error}")

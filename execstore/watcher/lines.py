@@ -20,7 +20,7 @@ from execstore import codec
 from execstore.errors import DeserializationError
 from execstore.watcher.events import MAX_SEQUENCE_NUMBER, Operation
 
-__all__ = ["LineEnds", "encode_line", "parse_ends", "parse_object"]
+__all__ = ["LineEnds", "encode_line", "parse_ends", "parse_number", "parse_object"]
 
 _OPERATIONS = {operation.value: operation for operation in Operation}
 
@@ -68,6 +68,12 @@ def parse_ends(line: bytes, seq_num: int) -> LineEnds:
     return _checked_ends(
         seq_num, members.get("seqNum"), members.get("operation"), members.get("objectType"), members.get("timestamp")
     )
+
+
+def parse_number(line: bytes) -> int | None:
+    """The number that a line gives itself, for ``parse_ends`` to check; ``None`` if it has none where it belongs."""
+    head = _HEAD.match(line)
+    return int(head[1]) if head is not None else None
 
 
 def parse_object(line: bytes, seq_num: int) -> Any:
