@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from execstore.errors import StoreCorruptedError
@@ -75,6 +76,7 @@ def _repair(change: Change) -> list[RepairAction]:
         for name in sorted(change.record_names(collection)):
             _mend_checkpoint(change, collection, name, actions)
     _mend_log(change, actions)
+    _mend_log_beginning(change, actions)
     return actions
 
 
@@ -196,3 +198,17 @@ def _mend_log(change: Change, actions: list[RepairAction]) -> None:
     if latest >= state.latest and found != state:
         change.set_log_state(found)
         actions.append(RepairAction("head", f"the log's latest event is {found.latest}"))
+
+
+def _mend_log_beginning(change: Change, actions: list[RepairAction]) -> None:
+    """Let the log begin with the oldest segment there is; one of which nothing counts any more is set aside."""
+    state = LogState.of(change.values)
+    numbers = change.segment_numbers(LAYOUT.log)
+    _, collected = state.without_segments(numbers, state.oldest)
+    for first in collected:
+        _set_aside(change, change.segment_file(LAYOUT.log, first), "its events were collected", actions)
+    left = numbers[len(collected) :]
+    oldest = left[0] if left else state.latest + 1
+    if oldest > state.oldest:
+        change.set_log_state(replace(state, oldest=oldest) if left else LogState(state.latest, oldest, oldest))
+        actions.append(RepairAction("head", f"the log's oldest event is {oldest}"))
