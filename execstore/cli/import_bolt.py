@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from execstore.cli.context import Settings, json_option
-from execstore.cli.exit_status import NO
-from execstore.cli.transfer import report_import
+from execstore.cli.context import json_option
+from execstore.cli.transfer import run_import
 
 __all__ = ["command"]
 
@@ -26,18 +25,7 @@ def command(ctx: click.Context, *, file: str, force: bool, merge: bool, as_json:
     \b
     execstore --store ./copy import bolt ~/.bacalhau/compute/executions.db
     """
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-    from execstore.interop.bacalhau import BacalhauDatabase  # noqa: PLC0415
-    from execstore.interop.importing import import_into, import_new  # noqa: PLC0415
+    from execstore.interop.bacalhau import BacalhauDatabase  # noqa: PLC0415 (help and usage errors don't need it)
 
-    path = ctx.ensure_object(Settings).path
     with BacalhauDatabase.open(file, force=force) as source:
-        if merge:
-            Store(path, read_only=True).close()  # it must be there
-            with Store(path) as store:
-                report = import_into(source, store)
-        else:
-            report = import_new(source, path)
-    report_import(report, path, as_json=as_json)
-    if report.skipped or report.conflicts:
-        ctx.exit(NO)
+        run_import(ctx, source, merge=merge, as_json=as_json)

@@ -7,9 +7,8 @@ import stat
 
 import click
 
-from execstore.cli.context import Settings, json_option
-from execstore.cli.exit_status import NO
-from execstore.cli.transfer import report_import
+from execstore.cli.context import json_option
+from execstore.cli.transfer import run_import
 
 __all__ = ["command"]
 
@@ -28,21 +27,10 @@ def command(ctx: click.Context, *, file: str, merge: bool, as_json: bool) -> Non
     \b
     execstore --store a export jsonl - | execstore --store b import jsonl -
     """
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-    from execstore.interop.importing import import_into, import_new  # noqa: PLC0415
-    from execstore.interop.jsonl import JsonlReader  # noqa: PLC0415
+    from execstore.interop.jsonl import JsonlReader  # noqa: PLC0415 (help and usage errors don't need it)
 
-    path = ctx.ensure_object(Settings).path
     with click.open_file(file, "rb") as stream:
         status = os.fstat(stream.fileno())
         size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
         source = JsonlReader(stream, "stdin" if file == "-" else file, size_bytes)
-        if merge:
-            Store(path, read_only=True).close()  # it must be there
-            with Store(path) as store:
-                report = import_into(source, store)
-        else:
-            report = import_new(source, path)
-    report_import(report, path, as_json=as_json)
-    if report.skipped or report.conflicts:
-        ctx.exit(NO)
+        run_import(ctx, source, merge=merge, as_json=as_json)

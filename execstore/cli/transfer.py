@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
+from execstore.cli.context import Settings
+from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json
 from execstore.errors import InvalidExecutionError
 from execstore.timestamps import Timestamp
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from execstore.interop.exporting import ExportReport
+    from execstore.interop.importing import Source
     from execstore.interop.items import ImportReport
 
-__all__ = ["output_file", "parse_time", "report_export", "report_import"]
+__all__ = ["output_file", "parse_time", "report_export", "run_import"]
 
 _SHOWN: Final = 100
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -72,7 +75,24 @@ def output_file(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def report_import(report: ImportReport, path: str, *, as_json: bool) -> None:
+def run_import(ctx: click.Context, source: Source, *, merge: bool, as_json: bool) -> None:
+    """Take ``source`` into the context's store; exit status 1 if anything of it was left out."""
+    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+    from execstore.interop.importing import import_into, import_new  # noqa: PLC0415
+
+    path = ctx.ensure_object(Settings).path
+    if merge:
+        Store(path, read_only=True).close()  # it must be there
+        with Store(path) as store:
+            report = import_into(source, store)
+    else:
+        report = import_new(source, path)
+    _report_import(report, path, as_json=as_json)
+    if report.skipped or report.conflicts:
+        ctx.exit(NO)
+
+
+def _report_import(report: ImportReport, path: str, *, as_json: bool) -> None:
     """Say what an import did: the result on stdout, what was left out on stderr."""
     numbers = {
         "executions": report.executions,

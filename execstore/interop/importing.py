@@ -56,8 +56,8 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
     if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise ImportConflictError([f"{target} is there already; give the import a new folder, or merge (--merge)"])
     parent, name = os.path.split(target)
-    os.makedirs(parent, exist_ok=True)
     started = time.monotonic()
+    made = _make_folders(parent)
     beside = tempfile.mkdtemp(prefix=f".{name}.importing-", dir=parent)
     try:
         with StoreFiller(beside) as filler:
@@ -66,11 +66,25 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
         _sync_folder(parent)
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in made:
+                os.rmdir(folder)
         if isinstance(error, FileExistsError) and error.filename is not None:
             raise ImportConflictError([f"{error.filename} stands in {source.path} twice"]) from None
         raise
     report.seconds = time.monotonic() - started
     return report
+
+
+def _make_folders(path: str) -> list[str]:
+    """Make a folder and those above it; returns the ones that weren't there, the lowest first."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.mkdir(folder)
+    return missing
 
 
 def _fill(source: Source, filler: StoreFiller, progress: Progress) -> ImportReport:

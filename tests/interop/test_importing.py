@@ -142,7 +142,7 @@ def test_empty_folder_is_taken_and_parents_are_made(tmp_path: Path) -> None:
 def test_failed_import_leaves_nothing(tmp_path: Path) -> None:
     error = SourceDamagedError("given", "page 7", "torn")
     with pytest.raises(SourceDamagedError):
-        import_new(Given(item("e-1"), line(1), error), tmp_path / "store")
+        import_new(Given(item("e-1"), line(1), error), tmp_path / "a" / "b" / "store")
     with pytest.raises(KeyboardInterrupt):
         import_new(Given(item("e-1"), KeyboardInterrupt()), tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
