@@ -10,6 +10,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from execstore.tree.names import NEW_NAME
+from execstore.tree.quarantine import set_aside
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, Step
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __all__ = ["publish", "put_file"]
 # A new file up to this size may be written under its own name: whoever looks at that moment sees it empty or whole,
 # since the size only grows once a page is filled.
 _ONE_PAGE_BYTES = 4096
+# What the system says where a folder, a link or a pipe stands in a file's place, or something else in a folder's.
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EPERM}
 
 
 def publish(fs: FileSystem, records: Sequence[Record], *, was_cut_off: bool = False) -> None:
@@ -65,6 +68,33 @@ def put_file(fs: FileSystem, path: str, data: bytes) -> None:
 
 
 def _perform(fs: FileSystem, step: Step) -> None:
+    try:
+        _do(fs, step)
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+        # Something stands there that no store makes. The step is committed, so if it failed now it would fail for ever,
+        # and with it the store.
+        _clear_the_way(fs, step, error.strerror or str(error))
+        _do(fs, step)
+
+
+def _clear_the_way(fs: FileSystem, step: Step, reason: str) -> None:
+    paths = [step.source, step.path] if isinstance(step, Move) else [step.path]
+    if isinstance(step, Put | Append):
+        paths.append(f"{step.path.rpartition('/')[0]}/{NEW_NAME}")
+    for path in paths:
+        parts = path.split("/")
+        for number in range(1, len(parts)):
+            folder = "/".join(parts[:number])
+            if fs.kind(folder) not in {"folder", None}:
+                set_aside(fs, folder, reason)
+        kind = fs.kind(path)
+        if kind == "folder" or (isinstance(step, Append) and kind not in {"file", None}):
+            set_aside(fs, path, reason)
+
+
+def _do(fs: FileSystem, step: Step) -> None:
     if isinstance(step, Put):
         if not (step.is_new and len(step.data) <= _ONE_PAGE_BYTES and _created(fs, step.path, step.data)):
             put_file(fs, step.path, step.data)
@@ -81,7 +111,7 @@ def _perform(fs: FileSystem, step: Step) -> None:
         try:
             fs.remove_folder(step.path)
         except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR}:
                 raise
 
 
