@@ -10,6 +10,7 @@ import json
 import marshal
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -26,6 +27,7 @@ NewFile: TypeAlias = tuple[int, str, bytes]
 """``PUT`` or ``MARK``, the path, and what is in it or (of an index entry) where it leads to."""
 
 _LENGTH_BYTES = 8
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 def make(fs: FileSystem, kind: int, path: str, content: bytes) -> None:
@@ -53,8 +55,9 @@ def _mark(fs: FileSystem, path: str, target: str) -> None:
 class Helper:
     """The parent's side."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
         self._process = process
+        self._channel = channel
 
     @classmethod
     def start(cls, root: str) -> Self | None:
@@ -65,46 +68,35 @@ class Helper:
             return None
         package_folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
+        # A socket rather than a pipe: whoever writes to it can ask not to be killed (SIGPIPE) if the helper is gone.
+        channel, its_channel = socket.socketpair()
         try:
             process = subprocess.Popen(  # noqa: S603 - this very Python, on this very module
                 [sys.executable, "-P", "-m", __name__, os.path.abspath(root)],
-                stdin=subprocess.PIPE,
+                stdin=its_channel.fileno(),
                 stdout=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": search_path},
-                bufsize=0,
             )
         except OSError:
+            channel.close()
             return None
-        return cls(process)
+        finally:
+            its_channel.close()
+        return cls(process, channel)
 
     def send(self, files: list[NewFile]) -> None:
         """Hand over some files. Raises the helper's ``OSError`` if an earlier one failed."""
         # Both sides are the same Python, so its own and fastest form will do.
         data = marshal.dumps(files)
-        frame = memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
-        if self._process.stdin is None:
-            raise ValueError("the helper has been told to finish")
         try:
-            while frame:
-                frame = frame[self._process.stdin.write(frame) or 0 :]
-        except BrokenPipeError:
-            self._end()
+            self._channel.sendall(len(data).to_bytes(_LENGTH_BYTES) + data, _NO_SIGNAL)
+        except ConnectionError:
+            self.finish()
             raise
 
     def finish(self) -> None:
         """Wait until all is done. Raises the helper's ``OSError`` if something failed."""
-        self._end()
-
-    def stop(self) -> None:
-        """End it at once."""
-        if self._process.poll() is None:
-            self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.wait()
-
-    def _end(self) -> None:
+        self._channel.close()
         output, _ = self._process.communicate()
         if self._process.returncode == 0:
             return
@@ -113,6 +105,15 @@ class Helper:
         except ValueError:
             raise OSError(f"the helper process ended with status {self._process.returncode}") from None
         raise OSError(number, text, path)
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._channel.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process.wait()
 
 
 def main(root: str) -> int:

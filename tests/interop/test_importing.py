@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from execstore.interop.importing import import_into, import_new
 from execstore.interop.items import CheckpointItem, ExecutionItem, Item, LogEnd, LogItem
 from execstore.records import encode_event
 from execstore.tree import bulk
+from execstore.tree.bulk_helper import Helper
 from execstore.watcher import EventIterator, GetEventsRequest, Operation
 from execstore.watcher.lines import encode_line
 
@@ -170,6 +172,30 @@ def test_error_of_the_helper_process_is_raised(tmp_path: Path, monkeypatch: pyte
     many = [item(f"e-{number}") for number in range(3000)]
     with pytest.raises(ImportConflictError, match=r"executions/e-0.json stands in given twice"):
         import_new(Given(item("e-0"), *many), tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_death_of_the_helper_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a SIGPIPE that would end the whole program, as it does by default in a command line."""
+    monkeypatch.setattr(bulk, "_STEPS_BEFORE_HELP", 1)
+    killed: list[int] = []
+
+    def start(root: str) -> Helper | None:
+        helper = original(root)
+        assert helper is not None
+        helper._process.kill()
+        killed.append(helper._process.wait())
+        return helper
+
+    original = Helper.start
+    monkeypatch.setattr(Helper, "start", start)
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        with pytest.raises(OSError, match="helper process ended with status -9"):
+            import_new(Given(*(item(f"e-{number}") for number in range(1000))), tmp_path / "store")
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+    assert killed == [-9]
     assert list(tmp_path.iterdir()) == []
 
 
