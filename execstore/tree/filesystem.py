@@ -279,6 +279,9 @@ class RealFileSystem:
         except FileNotFoundError:
             return []
         try:
+            if transient < 0:
+                # A kept descriptor has one position for all threads, so two listings at once would share the names out.
+                descriptor = transient = os.open(".", _FOLDER, dir_fd=descriptor)
             return os.listdir(descriptor)
         finally:
             if transient >= 0:

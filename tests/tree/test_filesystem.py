@@ -187,3 +187,14 @@ def test_this_process_is_found_as_holder(tmp_path: Path) -> None:
     assert not fs.try_lock(fs.open("lock", write=True))
     fs.unlock(descriptor)
     assert fs.lock_holder(descriptor) is None
+
+
+def test_a_listing_is_whole_while_another_thread_is_in_the_middle_of_one(fs: RealFileSystem, tmp_path: Path) -> None:
+    names = [f"name-{number}" for number in range(5)]
+    fs.make_folder("listed")
+    for name in names:
+        fs.create(f"listed/{name}", b"")
+    assert sorted(fs.names("listed")) == names
+    with os.scandir(fs._top_folder("listed")) as other:
+        next(other)
+        assert sorted(fs.names("listed")) == names
