@@ -93,7 +93,7 @@ def answer(store: Store, call: Callable[[Store], object]) -> Any:
     return None
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), damage=st.sampled_from(list(DAMAGES)), read_only=st.booleans())
 def test_any_damage_to_any_file(
     origin: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, damage: str, read_only: bool

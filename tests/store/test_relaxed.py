@@ -209,7 +209,7 @@ CHANGES: list[Callable[[Store, int], object]] = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), changes=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=12))
 def test_whatever_a_power_cut_leaves_is_mended(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, changes: list[Callable[[Store, int], object]]
