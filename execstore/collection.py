@@ -404,7 +404,7 @@ class Collector:
         except StoreClosedError:
             return  # by another thread; the next handle goes on
         except Exception as error:  # noqa: BLE001 - the caller's change is committed; this is no failure of it
-            _LOG.warning("%s: the event log can't be collected: %s", tree.path, error)
+            _LOG.warning("%s: the event log can't be collected now (%s)", tree.path, error)
 
     def _run(self, tree: Tree, limits: Limits, now_ns: int) -> int:
         """Collect; returns the nanoseconds until the next look."""
@@ -423,6 +423,6 @@ class Collector:
                 return _NEXT_IF_MORE_NS
         if decision.held_by is not None:
             return _NEXT_IF_HELD_NS
-        if decision.due_ns is None:
-            return _NEXT_AT_MOST_NS
-        return min(max(decision.due_ns - now_ns, _SECOND_NS), _NEXT_AT_MOST_NS)
+        # Without any event, the next one will be the first to become old.
+        until_due_ns = limits.retention_ns if decision.due_ns is None else decision.due_ns - now_ns
+        return min(max(until_due_ns, _SECOND_NS), _NEXT_AT_MOST_NS)

@@ -472,7 +472,8 @@ def _checked_retention(argument: str, retention: timedelta | None) -> int | None
         return None
     if not isinstance(retention, timedelta) or retention < timedelta(0):
         raise InvalidArgumentError(argument, f"must be a timedelta, not negative, but is {retention!r}")
-    return retention // timedelta(microseconds=1) * 1000
+    # No clock gets beyond 64 bits, and any JSON reader can take so many.
+    return min(retention // timedelta(microseconds=1) * 1000, (1 << 63) - 1)
 
 
 def _check_max_bytes(argument: str, max_bytes: int | None) -> None:

@@ -63,19 +63,17 @@ def command(settings: Settings, *, execution_id: str, as_json: bool) -> None:
 
 def _rows(revision: Revision, style: TimeStyle, now_ns: int) -> list[list[str]]:
     """A row for each changed field; only the first says of what revision it is."""
-    if revision.operation is Operation.DELETE:
-        whats = ["deleted"]
-    else:
+    if revision.operation is Operation.UPDATE:
         whats = [_change(change) for change in revision.changes] or ["nothing"]
-        if revision.operation is Operation.CREATE:
-            whats.insert(0, "created")
+    else:  # what it was made with is for --json, and for `execstore show`
+        whats = ["created" if revision.operation is Operation.CREATE else "deleted"]
     time_text = format_time(revision.time_ns, style, now_ns)
     first = [time_text, str(revision.seq_num), str(revision.revision), one_line(revision.state), whats[0]]
     return [first, *(["", "", "", "", what] for what in whats[1:])]
 
 
 def _change(change: FieldChange) -> str:
-    old = "" if change.old is None else f"{_value(change.old)} "
+    old = "" if change.old is None or change.old == "" else f"{_value(change.old)} "
     return f"{one_line(change.member)}: {old}→ {_value(change.new)}"
 
 

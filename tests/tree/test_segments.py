@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from execstore.errors import StoreCorruptedError
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.reader import Reader
-from execstore.tree.segments import LOG_VALUE, LogReader, LogState
+from execstore.tree.segments import LOG_VALUE, LogReader, LogState, Rotation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,71 @@ def test_a_line_larger_than_a_segment_has_one_of_its_own() -> None:
     state, _ = LogState().after(500, 5, 100)
     state, offset = state.after(10, 6, 100)
     assert (state.segment, offset) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "segment"), [pytest.param(104, 1, id="younger"), pytest.param(105, 2, id="as old as it may become")]
+)
+def test_a_segment_whose_first_line_is_old_is_followed_by_another(time_ns: int, segment: int) -> None:
+    state, _ = LogState().after(10, 5, 1000, 100)
+    state, _ = state.after(10, time_ns, 1000, 100)
+    assert (state.latest, state.segment, state.since_ns) == (2, segment, 5 if segment == 1 else time_ns)
+
+
+@pytest.mark.parametrize(
+    ("number", "dropped", "left"),
+    [
+        (1, [], LogState(9, 1, 7, 50, 5)),
+        (3, [], LogState(9, 1, 7, 50, 5)),
+        (4, [1], LogState(9, 4, 7, 50, 5)),
+        (9, [1, 4], LogState(9, 7, 7, 50, 5)),
+        (10, [1, 4, 7], LogState(9, 10, 10)),
+    ],
+)
+def test_only_whole_segments_are_dropped(number: int, dropped: list[int], left: LogState) -> None:
+    assert LogState(9, 1, 7, 50, 5).without_segments([1, 4, 7], number) == (left, dropped)
+    assert left.is_empty == (number == 10)
+
+
+def test_an_empty_log_stays_empty_and_goes_on_with_its_number() -> None:
+    state = LogState(9, 10, 10)
+    assert state.without_segments([], 10) == (state, [])
+    assert state.after(5, 77, 1000, 100) == (LogState(10, 10, 10, 5, 77), 0)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "within"),
+    [
+        (Rotation(), Rotation(1000)),
+        (Rotation(400, 7), Rotation(400, 7)),
+        (Rotation(4000, 7), Rotation(1000, 7)),
+    ],
+)
+def test_a_rotation_never_goes_beyond_the_stores_size(rotation: Rotation, within: Rotation) -> None:
+    assert rotation.within(1000) == within
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (b"one\n", b"one"),
+        (b"one\ntwo\n", b"two"),
+        (b"x" * 5000 + b"\n", b"x" * 5000),
+        (b"one\n" + b"x" * 4095 + b"\n", b"x" * 4095),
+        (b"one\n" + b"x" * 4096 + b"\n", b"x" * 4096),
+        (b"one\n" + b"x" * 100_000 + b"\n", b"x" * 100_000),
+        (b"one\n\n", b""),
+        (b"one\ntwo", None),
+        (b"", None),
+    ],
+)
+def test_the_last_line_of_a_segment_is_read_from_its_end(tmp_path: Path, data: bytes, end: bytes | None) -> None:
+    (tmp_path / "events").mkdir()
+    reader = Reader(RealFileSystem(str(tmp_path)), "root")
+    assert reader.segment_end("events", 1) is None
+    (tmp_path / "events" / f"{1:020d}.jsonl").write_bytes(data)
+    assert reader.segment_end("events", 1) == end
+    assert reader.segment_bytes("events", 1) == len(data)
 
 
 def test_a_state_comes_back() -> None:
