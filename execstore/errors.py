@@ -317,15 +317,24 @@ class StoreReadOnlyError(ExecStoreError):
 
 
 class StoreFailedError(ExecStoreError):
-    """The disk refused a flush. Whether the change in question happened is open until the store is opened again."""
+    """The disk, or the system, refused a call.
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(
-            f"{path}: the disk refused a flush ({reason}); whether the last change is kept is known only after the "
-            f"store is opened again: close it, check the disk, open it"
-        )
+    ``outcome_open``: whether the change in question happened is known only after the store is opened again; the handle
+    takes no further change if it was a flush that failed. Otherwise nothing was changed.
+    """
+
+    def __init__(self, path: str, reason: str, *, outcome_open: bool = True, remedy: str = "check the disk") -> None:
+        if outcome_open:
+            text = (
+                f"the disk failed ({reason}); whether the last change is kept is known only after the store is opened "
+                f"again: close it, {remedy}, open it"
+            )
+        else:
+            text = f"the system refused ({reason}); nothing was changed; {remedy}"
+        super().__init__(f"{path}: {text}")
         self.path = path
         self.reason = reason
+        self.outcome_open = outcome_open
 
 
 class UnsupportedFormatError(ExecStoreError):

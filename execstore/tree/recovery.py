@@ -19,6 +19,7 @@ from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, UNFLUSHED_PATH, engine_names
 from execstore.tree.publish import publish
+from execstore.tree.refusal import FULL
 
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
@@ -203,5 +204,11 @@ def recover(fs: FileSystem, journal: JournalFiles, head_file: HeadFile, root: st
     after = head_after(last, journaled.number)
     head_file.write(replace(after, published=min(first, last.transaction) - 1))
     _LOG.info("%s: bringing the tree up to date, transactions %d to %d", root, first, last.transaction)
-    publish(fs, journaled.records, was_cut_off=True)
+    try:
+        publish(fs, journaled.records, was_cut_off=True)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        reserve.release(fs)
+        publish(fs, journaled.records, was_cut_off=True)
     return after

@@ -15,7 +15,7 @@ from execstore.tree.names import RESERVE_FOLDER
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["ensure", "fits", "release"]
+__all__ = ["ensure", "fits", "is_whole", "release"]
 
 _FILES = 12
 _FILE_BYTES = 32768
@@ -23,6 +23,11 @@ _FILE_BYTES = 32768
 _FILL = b"execstore keeps this room to finish a change on a full disk.\n" * (_FILE_BYTES // 61 + 1)
 # What one change may need beyond the bytes of its record: its files are copies of parts of it, in whole blocks.
 _BLOCK_BYTES = 4096
+
+
+def is_whole(fs: FileSystem) -> bool:
+    """Whether all of it is there: another process may have given it back, or a power cut taken it."""
+    return all(fs.size(f"{RESERVE_FOLDER}/{number}") == _FILE_BYTES for number in range(_FILES))
 
 
 def ensure(fs: FileSystem) -> None:

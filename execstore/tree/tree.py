@@ -204,6 +204,7 @@ class Tree:
                 self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
             elif not alone:
                 self._adopt(head)
+            self._reserve_whole = reserve.is_whole(self._fs)
             self._handles.join()
 
     def _settle(self, head: Head, *, torn: bool) -> None:
@@ -333,8 +334,16 @@ class Tree:
             if attempt:
                 time.sleep(_READ_PAUSE_SECONDS)
         with self._change_lock.held():
-            head = self._settled_head()
-            return look(Reader(self._fs, self.path, (), head.values))
+            layers: tuple[Overlay, ...] = ()
+            try:
+                values = self._settled_head().values
+            except (OSError, StoreFullError):
+                # The disk takes nothing any more. What can't be shown in the tree can be read from the journal.
+                view = self._journaled_view(self._head.read())
+                if view is None:
+                    raise
+                layers, values = view
+            return look(Reader(self._fs, self.path, layers, values))
 
     def _read_only(self, look: Callable[[Reader], _T]) -> _T:
         """The same without the right to change anything: what is journaled but not in the tree is laid over it."""
@@ -366,16 +375,20 @@ class Tree:
         if layer is not None and cut_line == line:
             return (layer,), values
         head = self._head.at(line)
-        if head is None:
-            return None
-        if head.begun == head.published:
+        if head is not None and head.begun == head.published:
             return (), head.values
-        if may_be_stuck:
-            # Its publisher died or was stopped. What it was publishing is durable, and shown from the journal.
+        # If its publisher died, was stopped or can't write, what it was publishing is durable in the journal.
+        return self._journaled_view(head) if may_be_stuck else None
+
+    def _journaled_view(self, head: Head | None) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
+        """What the tree will be once a publication or a recovery that was cut off is done; ``None`` if unknown."""
+        if head is None:
+            records: Sequence[Record] = recovery.read_journal(self._journal, self.path).records
+        else:
             records = self._records_after(head, head.begun)
-            if records and records[-1].transaction == head.begun:
-                return (Overlay(step for record in records for step in record.steps),), records[-1].values
-        return None
+            if not records or records[-1].transaction != head.begun:
+                return None
+        return (Overlay(step for record in records for step in record.steps),), records[-1].values
 
     def _look_for_cut(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]] | None:
         """Whether the store was cut off and not brought up to date since; if so, all that its journal holds.

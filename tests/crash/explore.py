@@ -120,19 +120,19 @@ class Explorer:
                 self._work_on(image, found, reference, index)
 
         def watch(call: Call) -> None:
-            with self._at(call):
-                self.stop(image, self._narrowed(image, allowed), after)
+            with self.at(call):
+                self.stop(image, self.narrowed(image, allowed), after)
 
-        with self._at("making the store"):
+        with self.at("making the store"):
             store = SimulatedStore(image, watch, syncs_all=self.syncs_all)
         for index, step in enumerate(reference.steps):
             allowed = (reference.contents[index], reference.contents[index + 1])
-            with self._at(f"step {index}, {step.kind}"):
+            with self.at(f"step {index}, {step.kind}"):
                 step.run(store)
                 allowed = (reference.contents[index + 1],)
                 self.stop(image, allowed)
         index = None
-        with self._at("closing the store"):
+        with self.at("closing the store"):
             store.close()
             self.stop(image, allowed)
 
@@ -144,7 +144,7 @@ class Explorer:
         self.check(image.fork(), allowed, after)
         amount = self.thoroughness
         for number, cut in enumerate(Plan(image).images(self.chance, amount.bound, amount.limit)):
-            with self._at(f"cut {number}"):
+            with self.at(f"cut {number}"):
                 self.check(cut, allowed, after)
 
     def check(
@@ -196,18 +196,18 @@ class Explorer:
             if content_of(state) != found:
                 raise self._lost(f"a recovery was undone when {reason}: {_difference(content_of(state), [found])}")
         if before is not None:
-            with self._at("in the recovery"):
+            with self.at("in the recovery"):
                 self._cut_recovery(before, allowed)
         if worked_on is not None and after is not None:
-            with self._at("afterwards"):
+            with self.at("afterwards"):
                 after(worked_on, found)
 
     def _cut_recovery(self, image: Image, allowed: Sequence[Content]) -> None:
         """Recover with a stop at every call."""
 
         def watch(call: Call) -> None:
-            with self._at(call):
-                narrowed = self._narrowed(image, tuple(allowed))
+            with self.at(call):
+                narrowed = self.narrowed(image, tuple(allowed))
                 self.check(image.fork(), narrowed, depth=1)
                 for cut in Plan(image).images(self.chance, 2, self.thoroughness.recovery_limit):
                     self.check(cut, narrowed, depth=1)
@@ -247,21 +247,26 @@ class Explorer:
             raise self._lost("a handle that may only read has written")
         return seen
 
-    def _narrowed(self, image: Image, allowed: tuple[Content, ...]) -> tuple[Content, ...]:
-        """What others have been shown by now must stay, whether its writer was told or not."""
+    def narrowed(self, image: Image, allowed: tuple[Content, ...]) -> tuple[Content, ...]:
+        """What others have been shown by now must stay, whether its writer was told or not. Oldest content first."""
         if len(allowed) == 1:
             return allowed
+        shown = self.shown(image, allowed)
+        return allowed if shown is None else allowed[allowed.index(shown) :]
+
+    def shown(self, image: Image, allowed: Sequence[Content]) -> Content | None:
+        """What a reader sees beside the processes that there are; ``None`` if it would have to wait."""
         try:
             reader = SimulatedStore(image, read_only=True)
             seen, values = reader.look(view_of)
         except StoreBusyError:
-            return allowed
+            return None
         finally:
             reader.kill()
-        shown = [content for content in allowed if content.values == values and content.seen() == seen]
-        if not shown:
-            raise self._lost("a reader beside the writer sees half of a change")
-        return allowed if shown[0] is allowed[0] else tuple(shown)
+        for content in allowed:
+            if content.values == values and content.seen() == seen:
+                return content
+        raise self._lost("a reader beside the writer sees half of a change, or goes back")
 
     def _verify(self, store: SimulatedStore, found: Content) -> None:
         """Once for each content: a store's own checks, and its events as a watcher gets them."""
@@ -274,15 +279,16 @@ class Explorer:
             raise self._lost(f"verify finds {report.problems}")
         latest = store.event_store.get_latest_event_num()
         log = store.engine().log
-        numbers = [number for number, _ in store.look(lambda reader: log.read(reader, 1, latest))] if latest else []
-        if numbers != list(range(1, latest + 1)):
+        oldest = store.event_store.get_oldest_event_num()
+        numbers = [number for number, _ in store.look(lambda reader: log.read(reader, oldest, latest))]
+        if numbers != list(range(oldest, latest + 1)):
             raise self._lost(f"a watcher gets the events {numbers} of {latest}")
         request = GetEventsRequest(EventIterator.latest())
         if store.event_store.get_events(request, timeout=0).events:
             raise self._lost("there is an event behind the latest one")
 
     @contextmanager
-    def _at(self, place: object) -> Iterator[None]:
+    def at(self, place: object) -> Iterator[None]:
         """Where a failure happens, for its message."""
         self._place.append(place)
         yield

@@ -49,6 +49,7 @@ class File:
     #: Pages that a failed flush has marked clean: they are in memory, and no later flush writes them.
     forgotten: set[int] = field(default_factory=set)
     locks: dict[int, bool] = field(default_factory=dict)  # descriptor -> whether it is exclusive
+    opened: set[int] = field(default_factory=set)  # descriptors
     failing: set[int] = field(default_factory=set)  # descriptors that have yet to be told of a failed flush
 
     @property
@@ -69,14 +70,17 @@ class File:
         disk = _with_pages(live, self.versions[0], self.forgotten)
         self.versions, self.stamps = [disk, live], [0, self.stamps[-1]]
 
-    def fail_flush(self, descriptors: set[int]) -> None:
-        """The device refused: the disk has what it had (or any of it), and the kernel takes the pages for clean."""
+    def fail_flush(self, told: set[int]) -> None:
+        """The device refused: the disk has what it had (or any of it), and the kernel takes the pages for clean.
+
+        Whoever has the file open is told at his next flush, but for those that are told now.
+        """
         old, live = self.versions[0], self.live
         for page in range(max(len(old), len(live)) // PAGE_BYTES + 1):
             part = slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES)
             if old[part] != live[part]:
                 self.forgotten.add(page)
-        self.failing |= descriptors
+        self.failing |= self.opened - told
 
 
 class Link(NamedTuple):
@@ -163,6 +167,18 @@ class Image:
             raise TypeError(root)
         return Image(root, self.stamp, self.descriptor, self.room_bytes, self.room_inodes)
 
+    def folder(self, path: str) -> Folder:
+        """The folder that stands at a path. Raises what the system does where there is none."""
+        folder = self.root
+        for part in path.split("/") if path else ():
+            node = folder.live.get(part)
+            if node is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            if not isinstance(node, Folder):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            folder = node
+        return folder
+
     def files(self) -> dict[str, bytes | str]:
         """Every file (its bytes) and link (its target) as a process sees it now."""
         found: dict[str, bytes | str] = {}
@@ -178,6 +194,12 @@ class Image:
 
         walk(self.root, "")
         return found
+
+    def used(self) -> tuple[int, int]:
+        """Bytes, in whole blocks, and inodes."""
+        files = self.files()
+        size = sum(-(-len(data) // PAGE_BYTES) * PAGE_BYTES for data in files.values() if isinstance(data, bytes))
+        return size, len(files)
 
     def fingerprint(self) -> int:
         """What tells two images apart in which everything is durable, or nothing matters but what a process sees."""
@@ -263,8 +285,10 @@ class Plan:
     def combinations(self) -> int:
         """How many images there are, without the torn ones."""
         number = 1
-        for unit in (*(each.nodes for each in self._names), *(each.contents for each in self._data)):
-            number *= len(unit)
+        for name in self._names:
+            number *= len(name.nodes)
+        for data in self._data:
+            number *= len(data.contents)
         return number
 
     def images(self, chance: random.Random, bound: int, limit: int) -> Iterator[Image]:
@@ -309,8 +333,9 @@ class Plan:
         yield self.build([0] * len(all_names), new)
         # Records in the making are told apart from the rest: each pattern of their sectors matters most.
         yield from self._torn_files(all_names, old, new, chance)
-        stamps = sorted({stamp for unit in (*self._names, *self._data) for stamp in unit.stamps})
-        yield self.until(chance.choice(stamps))
+        lists = [*(unit.stamps for unit in self._names), *(unit.stamps for unit in self._data)]
+        stamps = sorted({stamp for stamps in lists for stamp in stamps})
+        yield self.until(chance.choice(stamps or [0]))
 
     def _torn_files(
         self, all_names: list[int], old: list[bytes], new: list[bytes], chance: random.Random
@@ -372,7 +397,13 @@ class Plan:
         root = copy(self._image.root)
         if not isinstance(root, Folder):
             raise TypeError(root)
-        return Image(root, room_bytes=self._image.room_bytes, room_inodes=self._image.room_inodes)
+        built = Image(root)
+        if self._image.room_bytes is not None and self._image.room_inodes is not None:
+            # What was lost is room again.
+            (old_bytes, old_inodes), (new_bytes, new_inodes) = self._image.used(), built.used()
+            built.room_bytes = max(self._image.room_bytes + old_bytes - new_bytes, 0)
+            built.room_inodes = max(self._image.room_inodes + old_inodes - new_inodes, 0)
+        return built
 
 
 def _latest(stamps: Sequence[int], stamp: int) -> int:
@@ -425,6 +456,12 @@ class SimulatedFileSystem:
         self.image = image
         self.watch = watch
         self.dead = False
+        #: Called before each call that changes nothing; it may raise as ``watch`` may.
+        self.watch_reads: Callable[[Call], None] | None = None
+        #: The next write comes to half of its bytes only. What makes whole files then fails for want of room.
+        self.writes_short = False
+        #: The next write is cut off in its middle, by the death of the process.
+        self.dies_halfway = False
         self._writable = writable
         self._syncs_all = syncs_all
         self._open: dict[int, tuple[str, File]] = {}
@@ -432,13 +469,14 @@ class SimulatedFileSystem:
     def kill(self) -> None:
         """End the process: its locks are free, what it wrote stays, and no call of it does anything any more."""
         self.dead = True
-        for descriptor, (_, file) in self._open.items():
-            file.locks.pop(descriptor, None)
-        self._open.clear()
+        for descriptor in list(self._open):
+            self.close(descriptor)
 
-    def _alive(self) -> None:
+    def _alive(self, operation: str = "", path: str = "") -> None:
         if self.dead:
             raise Killed
+        if operation and self.watch_reads is not None:
+            self.watch_reads(Call(operation, path))
 
     def _change(self, operation: str, path: str) -> int:
         """A changing call begins; gives its stamp."""
@@ -473,16 +511,7 @@ class SimulatedFileSystem:
     # --- the way to a name ---
 
     def _folder(self, path: str) -> Folder:
-        folder = self.image.root
-        if path:
-            for part in path.split("/"):
-                node = folder.live.get(part)
-                if node is None:
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-                if not isinstance(node, Folder):
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-                folder = node
-        return folder
+        return self.image.folder(path)
 
     def _node(self, path: str) -> Node | None:
         folder, _, name = path.rpartition("/")
@@ -504,7 +533,7 @@ class SimulatedFileSystem:
     # --- reading ---
 
     def read(self, path: str, maximum: int, offset: int = 0) -> bytes | None:
-        self._alive()
+        self._alive("read", path)
         if self._node(path) is None:
             return None
         data = self._file(path).live[offset:]
@@ -513,25 +542,25 @@ class SimulatedFileSystem:
         return data
 
     def size(self, path: str) -> int | None:
-        self._alive()
+        self._alive("size", path)
         node = self._node(path)
         return len(node.live) if isinstance(node, File) else None if node is None else 0
 
     def names(self, path: str) -> list[str]:
-        self._alive()
+        self._alive("names", path)
         try:
             return list(self._folder(path).live)
         except FileNotFoundError:
             return []
 
     def kind(self, path: str) -> str | None:
-        self._alive()
+        self._alive("kind", path)
         node = self._node(path)
         kinds = {File: "file", Folder: "folder", Link: "link"}
         return None if node is None else kinds[type(node)]
 
     def link_target(self, path: str) -> str | None:
-        self._alive()
+        self._alive("link_target", path)
         node = self._node(path)
         return node.target if isinstance(node, Link) else None
 
@@ -550,10 +579,8 @@ class SimulatedFileSystem:
         self._take_room(0, 1)
         file = File([b""])
         parent.put(name, file, stamp)
-        self._take_room(len(data))
         if data:
-            self.image.stamp += 1
-            file.write(data, 0, len(data), self.image.stamp)
+            self._write_all(file, 0, data)
 
     def overwrite(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
         stamp = self._change("overwrite", path)
@@ -562,12 +589,14 @@ class SimulatedFileSystem:
             self._take_room(0, 1)
             parent.put(name, File([b""]), stamp)
         file = self._file(path)
-        self._write(file, offset, data)
+        self._write_all(file, offset, data)
         if truncate and len(file.live) > offset + len(data):
             self.image.stamp += 1
             file.write(file.live[: offset + len(data)], offset + len(data), 1, self.image.stamp)
 
-    def _write(self, file: File, offset: int, data: bytes) -> None:
+    def _write(self, file: File, offset: int, data: bytes) -> int:
+        if self.dies_halfway or self.writes_short:
+            data = data[: (len(data) + 1) // 2]
         live = file.live
         grown = max(len(live), offset + len(data))
         old_blocks = -(-len(live) // PAGE_BYTES)
@@ -575,6 +604,15 @@ class SimulatedFileSystem:
         self.image.stamp += 1
         content = live[:offset].ljust(offset, b"\0") + data + live[offset + len(data) :]
         file.write(content, offset, len(data), self.image.stamp)
+        if self.dies_halfway:
+            self.kill()
+            raise Killed
+        return len(data)
+
+    def _write_all(self, file: File, offset: int, data: bytes) -> None:
+        if self._write(file, offset, data) < len(data):
+            self.writes_short = False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def rename(self, source: str, path: str) -> None:
         stamp = self._change("rename", path)
@@ -626,7 +664,7 @@ class SimulatedFileSystem:
     # --- files that are kept open ---
 
     def open(self, path: str, *, write: bool, create: bool = False) -> int:
-        self._alive()
+        self._alive("open", path)
         if create and self._node(path) is None:
             stamp = self._change("create", path)
             parent, name = self._new(path)
@@ -635,6 +673,7 @@ class SimulatedFileSystem:
         file = self._file(path)
         self.image.descriptor += 1
         self._open[self.image.descriptor] = (path, file)
+        file.opened.add(self.image.descriptor)
         return self.image.descriptor
 
     def close(self, descriptor: int) -> None:
@@ -642,6 +681,7 @@ class SimulatedFileSystem:
         if opened is not None:
             opened[1].locks.pop(descriptor, None)
             opened[1].failing.discard(descriptor)
+            opened[1].opened.discard(descriptor)
 
     def _opened(self, descriptor: int) -> tuple[str, File]:
         self._alive()
@@ -650,13 +690,16 @@ class SimulatedFileSystem:
         return self._open[descriptor]
 
     def pread(self, descriptor: int, length: int, offset: int) -> bytes:
-        return self._opened(descriptor)[1].live[offset : offset + length]
+        path, file = self._opened(descriptor)
+        self._alive("pread", path)
+        return file.live[offset : offset + length]
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
         path, file = self._opened(descriptor)
         self._change("pwrite", path)
-        self._write(file, offset, data)
-        return len(data)
+        written = self._write(file, offset, data)
+        self.writes_short = False
+        return written
 
     def flush(self, descriptor: int) -> None:
         path, file = self._opened(descriptor)
@@ -666,11 +709,14 @@ class SimulatedFileSystem:
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
         file.flush()
 
-    def fail_flush(self, path: str) -> None:
-        """Let a flush of this file fail, as the kernel sees it: see `File.fail_flush`."""
-        file = self._file(path)
-        mine = {descriptor for descriptor, (_, opened) in self._open.items() if opened is file}
-        file.fail_flush(set(file.locks) - mine)
+    def fail_flush(self, call: Call) -> None:
+        """Let this flush fail as the kernel sees it (see `File.fail_flush`): of one file, or of everything."""
+        if call.operation == "sync":
+            for node in self.image.nodes():
+                if isinstance(node, File) and len(node.versions) > 1:
+                    node.fail_flush(set(self._open))
+        elif call.operation == "flush":
+            self._file(call.path).fail_flush({descriptor for descriptor, (path, _) in self._open.items()})
 
     def truncate(self, descriptor: int, length: int) -> None:
         path, file = self._opened(descriptor)
@@ -678,7 +724,9 @@ class SimulatedFileSystem:
         file.write(file.live[:length].ljust(length, b"\0"), length, 1, stamp)
 
     def length(self, descriptor: int) -> int:
-        return len(self._opened(descriptor)[1].live)
+        path, file = self._opened(descriptor)
+        self._alive("length", path)
+        return len(file.live)
 
     def sync(self, paths: Iterable[str]) -> None:
         if self._syncs_all:
@@ -717,7 +765,7 @@ class SimulatedFileSystem:
         return None
 
     def free(self) -> tuple[int, int | None]:
-        self._alive()
+        self._alive("free", "")
         room = self.image.room_bytes
         return (1 << 40 if room is None else room), self.image.room_inodes
 

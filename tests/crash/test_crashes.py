@@ -81,9 +81,8 @@ def test_half_a_rename_is_mended() -> None:
     expected = content_of(image)
     entry = next(path for path in expected.files if path.startswith("idx_executions_by_state/"))
     _, state, name = entry.split("/")
-    folders = image.root.live["idx_executions_by_state"].live
-    other = next(group for group in folders if group != state)
-    folders[other].live[name] = folders[state].live[name]
+    other = next(group for group in image.folder("idx_executions_by_state").live if group != state)
+    image.folder(f"idx_executions_by_state/{other}").live[name] = image.folder(entry.rpartition("/")[0]).live[name]
     store.kill()
     SimulatedStore(image).kill()
     assert content_of(image) == expected
