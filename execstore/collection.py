@@ -379,23 +379,24 @@ class Collector:
         self._running = threading.Lock()
         self._ran_ns = 0
         self._due_ns = 0
+        self._has_cap = False
         self._segment = 0
 
     def after_commit(self, tree: Tree, values: Mapping[str, Any]) -> None:
         """See whether something is due. ``values`` are the head's after the commit."""
         try:
             now_ns = self._clock()
-            segment = LogState.of(values).segment
             # A clock that was set back must not put the next look off for years.
-            if segment == self._segment and self._ran_ns <= now_ns < self._due_ns:
-                return
-            limits = self._override(Limits.of(values))
-            if not limits.max_bytes and self._ran_ns <= now_ns < self._due_ns:
+            if self._ran_ns <= now_ns < self._due_ns and (
+                not self._has_cap or LogState.of(values).segment == self._segment
+            ):
                 return
             if not self._running.acquire(blocking=False):
                 return
             try:
-                self._segment = segment
+                limits = self._override(Limits.of(values))
+                self._has_cap = limits.max_bytes > 0
+                self._segment = LogState.of(values).segment
                 self._ran_ns = now_ns
                 self._due_ns = now_ns + _NEXT_AFTER_ERROR_NS
                 self._due_ns = now_ns + self._run(tree, limits, now_ns)

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from execstore import operations, queries
 from execstore.collection import SMALLEST_MAX_BYTES, Collector, Limits, collect, preview
@@ -22,7 +22,7 @@ from execstore.validation import check_key
 from execstore.watcher.event_store import EventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
     from typing import Literal, Self
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
+    from execstore.tree.segments import Rotation
 
 __all__ = ["Store"]
 
@@ -101,6 +102,7 @@ class Store:
         self._durability = durability
         self._lock_timeout_seconds = float(lock_timeout)
         self._override_limits = partial(Limits.override, retention_ns=retention_ns, max_bytes=event_max_bytes)
+        self._known_rotation: tuple[list[int] | None, Rotation] | None = None
         self._has_limits = event_retention is not None or event_max_bytes is not None
         self._long_poll_timeout_seconds = float(long_poll_timeout)
         self._closed = False
@@ -118,9 +120,16 @@ class Store:
             read_only=self._read_only,
             flush_commits=self._durability == "full",
             lock_timeout_seconds=self._lock_timeout_seconds,
-            rotation=lambda values: self._override_limits(Limits.of(values)).rotation(),
+            rotation=self._rotation,
             mend=_mend,
         )
+
+    def _rotation(self, values: Mapping[str, Any]) -> Rotation:
+        """When a new segment of the event log is begun; every change asks."""
+        limits = values.get(EVENT_LIMITS)
+        if self._known_rotation is None or limits != self._known_rotation[0]:
+            self._known_rotation = (limits, self._override_limits(Limits.of(values)).rotation())
+        return self._known_rotation[1]
 
     # --- executions: writing ---
 
