@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from execstore.tree.layout import Layout
 
 __all__ = [
+    "FIRST_TRANSACTION",
     "Journaled",
     "check_place",
     "head_after",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("execstore")
-_FIRST_TRANSACTION = 1
+FIRST_TRANSACTION = 1
 _FORMAT_MAXIMUM = 65536
 
 
@@ -101,11 +102,11 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
         fs.remove(NEW_NAME)
     # The first record changes nothing. It is there so that there always is a newest record, from which the head can
     # be rebuilt.
-    first, checksum = encode_record(_FIRST_TRANSACTION, 1, 0, (), {}, seed(form.store_id))
+    first, checksum = encode_record(FIRST_TRANSACTION, 1, 0, (), {}, seed(form.store_id))
     JournalFiles.make(fs, journal_bytes, first)
     head = Head(
-        begun=_FIRST_TRANSACTION,
-        published=_FIRST_TRANSACTION,
+        begun=FIRST_TRANSACTION,
+        published=FIRST_TRANSACTION,
         journal=0,
         epoch=1,
         offset=len(first),

@@ -147,16 +147,25 @@ class Tree:
                 raise NotAStoreError(path, "it is not a folder")
             if not may_create:
                 raise StoreNotFoundError(path)
+            # Each folder on the way that is made here must have its name on disk, in the folder above it.
+            above = [os.path.dirname(os.path.abspath(path))]
+            while not os.path.isdir(above[-1]):
+                above.append(os.path.dirname(above[-1]))
             os.makedirs(path, mode=0o700, exist_ok=True)
-            parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-            try:
-                os.fsync(parent)
-            finally:
-                os.close(parent)
+            for folder in above:
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
         except (NotADirectoryError, FileExistsError) as error:
             raise NotAStoreError(path, "something on the way to it is not a folder") from error
         except PermissionError as error:
             raise StoreReadOnlyError(path, "you may not make a folder there") from error
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise refused_before(path, error) from error
 
     def _prepare(self, journal_bytes: int, segment_bytes: int, *, may_create: bool) -> Format:
         remote = self._fs.remote_kind()
@@ -204,6 +213,9 @@ class Tree:
                 self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
             elif not alone:
                 self._adopt(head)
+            if self._head_now().published == recovery.FIRST_TRANSACTION:
+                # Who made the store may have died before its last step: making the name of FORMAT durable.
+                self._fs.sync_folder("")
             self._reserve_whole = reserve.is_whole(self._fs)
             self._handles.join()
 

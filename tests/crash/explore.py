@@ -113,7 +113,7 @@ class Explorer:
         """Do the steps one after the other, from the making of the store to its closing; stop at every call."""
         image = Image()
         allowed: tuple[Content, ...] = (EMPTY,)
-        index: int | None = None
+        index: int | None = -1
 
         def after(image: Image, found: Content) -> None:
             if index is not None:
@@ -216,6 +216,8 @@ class Explorer:
 
     def _work_on(self, image: Image, found: Content, reference: Reference, index: int) -> None:
         """A user tries again what wasn't answered, then goes on; all of it is there after one more power cut."""
+        if found not in reference.contents[max(index, 0) : index + 2]:
+            raise self._lost("there is nothing to go on from")
         done = index + 1 if found == reference.contents[index + 1] else index
         steps = reference.steps[done : done + 2]
         expected = reference.after(done, steps)
