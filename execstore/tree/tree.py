@@ -190,6 +190,7 @@ class Tree:
         write = not self.read_only
         self._journal_bytes = form.journal_bytes
         self._segment_bytes = form.segment_bytes
+        self._rotations = (Rotation(), Rotation(form.segment_bytes))  # as asked for, and as it holds in this store
         self._seed = seed(form.store_id)
         try:
             self._change_lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=write)
@@ -482,8 +483,11 @@ class Tree:
             raise
 
     def _new_change(self, layers: Sequence[Overlay], values: Mapping[str, Any]) -> Change:
-        rotation = Rotation() if self._rotation is None else self._rotation(values)
-        return Change(self._fs, self.path, layers, values, self.layout, rotation.within(self._segment_bytes))
+        if self._rotation is not None:
+            asked = self._rotation(values)
+            if asked is not self._rotations[0]:  # it nearly always is: every change asks
+                self._rotations = (asked, asked.within(self._segment_bytes))
+        return Change(self._fs, self.path, layers, values, self.layout, self._rotations[1])
 
     @property
     def segment_bytes(self) -> int:
