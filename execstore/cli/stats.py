@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from execstore.cli.context import Settings, json_option, open_to_read
-from execstore.cli.output import print_json, print_lines
+from execstore.cli.output import one_line, print_json, print_lines
 from execstore.cli.table import state_colour
 from execstore.states import ExecutionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from execstore.event_log_status import EventLogStatus
 
 __all__ = ["command"]
 
@@ -26,14 +31,15 @@ def command(settings: Settings, *, as_json: bool) -> None:
     """
     with open_to_read(settings) as store:
         counts = {ExecutionState(state).value: count for state, count in store.counts().items() if count}
-        latest = store.event_store.get_latest_event_num()
+        log = store.event_log_status()
     disk = os.statvfs(settings.path)
     document: dict[str, Any] = {
         "path": os.path.abspath(settings.path),
         "executions": sum(counts.values()),
         "live": sum(count for state, count in counts.items() if ExecutionState(state).is_executing),
         "states": counts,
-        "latest_event": latest,
+        "latest_event": log.latest,
+        "event_log": log.to_dict(),
         "free_bytes": disk.f_bavail * disk.f_frsize,
         # Some file systems (btrfs) make inodes as needed and say 0 of 0.
         "free_inodes": disk.f_favail if disk.f_files else None,
@@ -51,10 +57,22 @@ def command(settings: Settings, *, as_json: bool) -> None:
                 f"{click.style(f'{state:<{width}}', fg=state_colour(state))}  {count}"
                 for state, count in counts.items()
             ),
-            f"{'latest event':<{width}}  {latest}",
+            f"{'latest event':<{width}}  {log.latest}",
+            f"{'event log':<{width}}  {log.events} events in {log.segments} segments, {_size(log.bytes)}",
+            *(f"{'':<{width}}  {line}" for line in _watcher_lines(log)),
             f"{'disk':<{width}}  {_size(document['free_bytes'])} free{inodes}",
         ]
     )
+
+
+def _watcher_lines(log: EventLogStatus) -> Iterator[str]:
+    """What is worth knowing of the watchers without asking for more: who holds the log, and who lost events."""
+    for watcher in log.watchers:
+        name = one_line(watcher.watcher_id)
+        if watcher.holds_log:
+            yield f"held by watcher {name}, which has {watcher.lag} events to handle"
+        if watcher.lost:
+            yield f"watcher {name} lost {watcher.lost} events that it hadn't handled"
 
 
 def _size(size_bytes: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from execstore import Store
 from execstore.cli.times import format_duration, parse_duration
-from execstore.watcher import WatcherManager
+from execstore.watcher import Operation, StoreEventRequest, WatcherManager
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +97,19 @@ def test_who_holds_the_log_is_named(execstore_cli: CommandLine, path: Path) -> N
     with Store(path) as store:
         WatcherManager(store.event_store).remove_checkpoint("audit")
     assert execstore_cli("gc", "--older-than", "0").stdout.startswith("removed 11 events")
+
+
+def test_stats_say_who_holds_the_log_and_who_lost_events(execstore_cli: CommandLine, path: Path) -> None:
+    with Store(path, event_retention=timedelta(0), event_max_bytes=16384) as store:
+        store.event_store.store_checkpoint("audit", 3)
+        note = StoreEventRequest(Operation.CREATE, "Note", {"text": "x" * 20_000})
+        latest = store.event_store.store_event(note)
+    text = execstore_cli("stats").stdout
+    assert "  1 events in 1 segments, " in text
+    assert f"held by watcher audit, which has {latest - 3} events to handle" in text
+    assert f"watcher audit lost {latest - 1 - 3} events that it hadn't handled" in text
+    status = execstore_cli("stats", "--json").json()["event_log"]
+    assert (status["held_by"], status["events"], status["watchers"][0]["lost"]) == ("audit", 1, latest - 4)
 
 
 def test_what_the_store_was_told_counts(execstore_cli: CommandLine, path: Path) -> None:
