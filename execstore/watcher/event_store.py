@@ -23,6 +23,7 @@ from execstore.errors import (
 from execstore.watcher.events import (
     MAX_SEQUENCE_NUMBER,
     Event,
+    EventFilter,
     EventIterator,
     EventIteratorType,
     GetEventsRequest,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from execstore.watcher.event_log import EventLog
+    from execstore.watcher.follow import EventStream
 
 __all__ = ["DEFAULT_LONG_POLL_TIMEOUT_SECONDS", "EventStore", "first_number"]
 
@@ -44,6 +46,7 @@ DEFAULT_LONG_POLL_TIMEOUT_SECONDS: Final = 10.0
 """The reference's."""
 
 _LINES_AT_ONCE: Final = 256
+_EVERYTHING: Final = EventFilter()
 
 
 class EventStore:
@@ -143,6 +146,29 @@ class EventStore:
                 self._log.wait(newest_known, min(remaining_seconds, threading.TIMEOUT_MAX), interrupted)
             if self.closed:
                 return response
+
+    def follow(
+        self,
+        event_iterator: EventIterator,
+        *,
+        filter: EventFilter = _EVERYTHING,  # noqa: A002 - the name that watchers have for it
+        batch_size: int = 100,
+    ) -> EventStream:
+        """The events from ``event_iterator`` on, as they come: ``async for event in event_store.follow(...)``.
+
+        For asyncio and trio; the waiting is done in a thread, which a cancellation ends. ``latest`` means behind the
+        newest event at this call. ``batch_size`` is how many are read at once. See ``EventStream``.
+
+        Raises ``MissingExtraError`` if ``anyio`` isn't installed, ``InvalidArgumentError`` for arguments that make no
+        sense.
+        """
+        from execstore.watcher.follow import EventStream  # noqa: PLC0415 - needs an extra
+
+        self._check_open()
+        GetEventsRequest(event_iterator, batch_size, filter)
+        if batch_size < 1:
+            raise InvalidArgumentError("batch_size", f"is a number of events, 1 or more, not {batch_size!r}")
+        return EventStream(self, event_iterator, filter, batch_size)
 
     def wake(self) -> None:
         """Make every waiting ``get_events`` of this process ask its ``cancelled`` at once."""
