@@ -31,6 +31,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ls": ("execstore.cli.ls", "List executions."),
     "jobs": ("execstore.cli.jobs", "List jobs, with how their executions stand."),
     "events": ("execstore.cli.events", "Show what happened to an execution."),
+    "watch": ("execstore.cli.watch", "Follow the event log."),
+    "watchers": ("execstore.cli.watchers", "Show how far watchers have come, or forget one."),
     "history": ("execstore.cli.history", "Show an execution's revisions and what changed in each."),
     "stats": ("execstore.cli.stats", "Count what is in the store."),
     "gc": ("execstore.cli.gc", "Remove old events from the event log."),

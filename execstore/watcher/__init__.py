@@ -28,7 +28,7 @@ from execstore.watcher.options import (
     WatcherState,
     WatcherStats,
 )
-from execstore.watcher.serializer import JSONSerializer, SerializableType
+from execstore.watcher.serializer import JSONSerializer, PlainSerializer, SerializableType
 from execstore.watcher.watcher import Watcher
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "JSONSerializer",
     "MemoryEventLog",
     "Operation",
+    "PlainSerializer",
     "RetryStrategy",
     "SerializableType",
     "StoreEventRequest",

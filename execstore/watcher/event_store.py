@@ -52,14 +52,21 @@ _EVERYTHING: Final = EventFilter()
 class EventStore:
     """Events of one log, for any number of threads.
 
-    ``long_poll_timeout`` is how many seconds ``get_events`` waits for something new unless it is told otherwise. Every
-    method but ``close`` raises ``StoreClosedError`` after ``close``, or after the log was closed.
+    ``long_poll_timeout`` is how many seconds ``get_events`` waits for something new unless it is told otherwise.
+    ``serializer`` reads the objects, ``PlainSerializer()`` as plain JSON, say. Every method but ``close`` raises
+    ``StoreClosedError`` after ``close``, or after the log was closed.
     """
 
-    def __init__(self, log: EventLog, *, long_poll_timeout: float = DEFAULT_LONG_POLL_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        long_poll_timeout: float = DEFAULT_LONG_POLL_TIMEOUT_SECONDS,
+        serializer: JSONSerializer | None = None,
+    ) -> None:
         self._log = log
         self._long_poll_timeout_seconds = _checked_timeout("long_poll_timeout", long_poll_timeout)
-        self._serializer = JSONSerializer()
+        self._serializer = JSONSerializer() if serializer is None else serializer
         self._reader = LogReader(log, self._serializer)
         self._closed = False
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from execstore import codec
 from execstore.errors import DeserializationError, InvalidArgumentError, InvalidExecutionError, SerializationError
 
-__all__ = ["JSONSerializer", "SerializableType"]
+__all__ = ["JSONSerializer", "PlainSerializer", "SerializableType"]
 
 _PLAIN_TYPES = (dict, list, str, object)
 _MODELS = ("ExecutionEvent", "ExecutionUpsert")
@@ -118,3 +118,19 @@ class JSONSerializer:
 
             found = cls._types.setdefault(name, getattr(models, name))
         return found
+
+
+class PlainSerializer(JSONSerializer):
+    """Reads every object as the JSON that it is, whatever its type and whether that is registered or not.
+
+    For programs that show or copy events of stores whose types they don't know.
+    """
+
+    @classmethod
+    def is_shared(cls, name: str) -> bool:  # noqa: ARG003
+        """No: JSON's objects and lists can be changed."""
+        return False
+
+    def decode(self, object_type: str, value: Any, seq_num: int) -> Any:  # noqa: ARG002
+        """The value as it is."""
+        return value

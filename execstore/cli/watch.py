@@ -1,0 +1,254 @@
+"""``execstore watch``: print events as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import stat
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from execstore.cli.context import Settings, json_option, open_to_read, time_options
+from execstore.cli.exit_status import NO
+from execstore.cli.output import note, one_line, print_json
+from execstore.cli.table import cell_width, cut, state_colour
+from execstore.cli.times import TimeStyle, format_time
+from execstore.codec import encode
+from execstore.errors import DeserializationError, EventsCompactedError
+from execstore.watcher.events import EventFilter, EventIterator, EventIteratorType, GetEventsRequest, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from execstore import Store
+    from execstore.watcher import Event, EventStore, Watcher
+
+__all__ = ["command"]
+
+_LINES_AT_ONCE: Final = 100
+_VALUE_WIDTH: Final = 100
+
+
+def _parse_position(ctx: click.Context, parameter: click.Parameter, value: str | None) -> EventIterator | None:
+    match value:
+        case None:
+            return None
+        case "trim-horizon":
+            return EventIterator.trim_horizon()
+        case "latest":
+            return EventIterator.latest()
+        case _ if value.isascii() and value.isdecimal() and len(value) < 20:
+            return EventIterator.at_sequence_number(int(value))
+    raise click.BadParameter(f"{value!r} is not trim-horizon, latest or an event's number", ctx, parameter)
+
+
+def _parse_operations(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Operation, ...]:
+    for value in values:
+        if value.upper() not in list(Operation):
+            raise click.BadParameter(f"{value!r} is no operation; it is one of {', '.join(Operation)}", ctx, parameter)
+    return tuple(Operation(value.upper()) for value in values)
+
+
+@click.command(name="watch")
+@click.option(
+    "--from",
+    "position",
+    metavar="WHERE",
+    callback=_parse_position,
+    help="Begin at trim-horizon (the oldest event there is), latest (what comes from now on), or an event's number.  "
+    "[default: latest; with --name trim-horizon]",
+)
+@click.option("--type", "object_types", metavar="T", multiple=True, help="Only this type, ExecutionUpsert say; repeat.")
+@click.option("--operation", "operations", metavar="O", multiple=True, callback=_parse_operations, help="Only CREATE …")
+@click.option(
+    "--name", metavar="WATCHER", help="Keep a checkpoint under this name; the next time, go on behind what was printed."
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events.")
+@time_options
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    position: EventIterator | None,
+    object_types: tuple[str, ...],
+    operations: tuple[Operation, ...],
+    name: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Print events as they come, until Ctrl-C.
+
+    A line each: number, time, operation, type, execution, and its state, before and after. Where a checkpoint is
+    stored under --name, --from is of no matter; what was printed just before it was killed may be printed again.
+
+    \b
+    execstore watch --from trim-horizon --type ExecutionUpsert
+    execstore watch --json | jq .object.Current.ComputeState
+    tail -f events/*.jsonl | jq .seqNum          the same, in the store's folder
+    """
+    settings: Settings = ctx.obj
+    event_filter = EventFilter(object_types, operations)
+    if position is None:
+        position = EventIterator.latest() if name is None else EventIterator.trim_horizon()
+    with _open(settings, name is not None) as store:
+        follower = _Follower(store, event_filter, position, name)
+        try:
+            for event in follower.events(limit):
+                if as_json:
+                    print_json(_document(event))
+                else:
+                    click.echo(_line(event, settings.time_style))
+        except EventsCompactedError as error:
+            reason = f"event {error.requested} is no longer in the event log, the oldest is {error.oldest}"
+            note(f"execstore: {reason}; begin there with --from trim-horizon")
+            ctx.exit(NO)
+        finally:
+            follower.checkpoint()
+
+
+def _open(settings: Settings, to_write: bool) -> Store:
+    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+
+    store = open_to_read(settings)
+    if to_write:
+        # Only now, since to open a store for writing would make one where a path is wrong.
+        store.close()
+        store = Store(settings.path)
+    return store
+
+
+class _Follower:
+    """Reads events on behalf of the command line; ``name`` is that of the checkpoint, ``None`` if there is none."""
+
+    def __init__(self, store: Store, event_filter: EventFilter, position: EventIterator, name: str | None) -> None:
+        from execstore.event_log import StoreEventLog  # noqa: PLC0415
+        from execstore.watcher import EventStore, PlainSerializer, WatcherManager  # noqa: PLC0415
+
+        # Types of a user's own aren't known here, and what is printed is the JSON as it stands.
+        self._event_store: EventStore = EventStore(StoreEventLog(store), serializer=PlainSerializer())
+        self._filter = event_filter
+        self._may_miss = position.type is EventIteratorType.TRIM_HORIZON
+        self._position = position
+        self._watcher: Watcher | None = None
+        if name is not None:
+            self._watcher = WatcherManager(self._event_store).create(name, initial_event_iterator=position)
+            self._position = self._watcher.stats().next_event_iterator
+        self._stored = self._position
+        self._is_unread = threading.Event()
+        if _is_pipe():
+            threading.Thread(target=self._wait_for_closed_pipe, name="execstore-pipe", daemon=True).start()
+
+    def events(self, limit: int | None) -> Iterator[Event]:
+        """The events, until so many were given or nobody reads any more. Asked for the next, one counts as printed."""
+        left = math.inf if limit is None else limit
+        wanted = _LINES_AT_ONCE
+        while left > 0 and not self._is_unread.is_set():
+            request = GetEventsRequest(self._position, int(min(left, wanted)), self._filter)
+            try:
+                response = self._event_store.get_events(request, math.inf, cancelled=self._is_unread.is_set)
+            except EventsCompactedError as error:
+                if not self._may_miss:
+                    raise
+                note(f"the events {error.requested} to {error.oldest - 1} were collected before they were read")
+                self._position = EventIterator.at_sequence_number(error.oldest)
+                continue
+            except DeserializationError as error:
+                if request.limit == 1:
+                    note(f"execstore: {error}; going on behind it")
+                    self._position = EventIterator.after_sequence_number(error.seq_num)
+                else:
+                    wanted = 1  # so that those before the damaged one are printed first
+                continue
+            for event in response.events:
+                yield event
+                left -= 1
+                self._position = EventIterator.after_sequence_number(event.seq_num)
+            self._position = response.next_event_iterator
+            wanted = _LINES_AT_ONCE
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Store how far it has come, if it has a name."""
+        if self._watcher is not None and self._position != self._stored and not self._event_store.closed:
+            if self._position.type is EventIteratorType.AFTER_SEQUENCE_NUMBER:
+                self._watcher.checkpoint(self._position.sequence_number)
+            self._stored = self._position
+
+    def _wait_for_closed_pipe(self) -> None:
+        """Notice that the reader went away (``| head -1``) also while there is nothing to print."""
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        with contextlib.suppress(OSError):
+            poll.poll()
+            self._is_unread.set()
+            self._event_store.wake()
+
+
+def _is_pipe() -> bool:
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (OSError, ValueError):  # no real file
+        return False
+    return hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
+
+def _document(event: Event) -> dict[str, Any]:
+    """An event as it stands in the log, but for the checksum."""
+    return {
+        "seqNum": event.seq_num,
+        "operation": event.operation.value,
+        "objectType": event.object_type,
+        "object": event.object,
+        "timestamp": event.timestamp,
+    }
+
+
+def _line(event: Event, style: TimeStyle) -> str:
+    if style is TimeStyle.AGE:
+        style = TimeStyle.UTC  # the age of a line that stays on the screen would soon be wrong
+    execution_id, what = _describe(event)
+    cells = [
+        f"{event.seq_num:>6}",
+        format_time(event.timestamp, style, 0),
+        f"{event.operation.value:<6}",
+        _padded(one_line(event.object_type), 15),
+        _padded(one_line(execution_id), 1),
+        what,
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text)) if text else "-"
+
+
+def _describe(event: Event) -> tuple[str, str]:
+    """The ID of the execution that an event is about, "" if none, and what happened."""
+    value = event.object
+    if isinstance(value, dict) and event.object_type == "ExecutionUpsert":
+        old, new = _member(value, "Previous"), _member(value, "Current")
+        execution_id = str((new or old).get("ID", ""))
+        states = [_state(each) for each in (old, new) if each]
+        if not new:
+            return execution_id, " → ".join([*states, "deleted"])
+        return execution_id, " → ".join(dict.fromkeys(states))
+    if isinstance(value, dict) and event.object_type == "ExecutionEvent":
+        text = f"{value.get('Topic', '')}: {value.get('Message', '')}"
+        return str(value.get("ExecutionID", "")), cut(one_line(text), _VALUE_WIDTH)
+    return "", cut(one_line(encode(value).decode()), _VALUE_WIDTH)
+
+
+def _member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _state(execution: Mapping[str, Any]) -> str:
+    state = str(_member(execution, "ComputeState").get("StateType", "?"))
+    return click.style(one_line(state), fg=state_colour(state))
