@@ -54,10 +54,12 @@ from execstore.tree.steps import Move, Overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.format_file import Format
     from execstore.tree.layout import Layout
+    from execstore.tree.moment import Moment
 
 __all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree"]
 
@@ -433,6 +435,28 @@ class Tree:
             layer = Overlay(step for record in journaled.records for step in record.steps)
             return self._head.first_line(), layer, journaled.chain[-1].values
         return line, None, {}
+
+    def moment(self, spool: BinaryIO) -> Moment:
+        """A copy of all files at one moment, without keeping writers waiting; see ``moment``.
+
+        ``spool``, an empty temporary file, takes their bytes.
+
+        Raises:
+            OSError: ``spool``'s disk is full.
+            StoreCorruptedError, StoreBusyError, StoreFailedError, StoreClosedError
+        """
+        from execstore.tree.moment import Source, take_moment  # noqa: PLC0415 - only who copies pays for it
+
+        self.read(lambda _: None)  # finds out whether the store was cut off
+        line, layer, _ = self._cut_off or (b"", None, {})
+        cut_line = None if layer is None else line
+        source = Source(self._fs, self.path, self.layout, self._journal, self._head, self._change_lock, cut_line)
+        try:
+            return take_moment(source, spool)
+        except OSError as error:
+            if isinstance(error, ExecStoreError) or error.errno in FULL:
+                raise
+            raise refused_before(self.path, error) from error
 
     # --- changing ---
 
