@@ -24,12 +24,12 @@ from execstore.watcher.event_store import EventStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import BinaryIO, Literal, Self
 
     from execstore.collection import CollectReport
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
-    from execstore.integrity.report import RepairReport, VerifyReport
+    from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
@@ -382,6 +382,48 @@ class Store:
         from execstore.integrity.repair import repair  # noqa: PLC0415
 
         return repair(self)
+
+    def backup(self, destination: str | os.PathLike[str] | BinaryIO) -> BackupReport:
+        """Write a consistent copy of one moment, a tar archive, while others go on writing.
+
+        ``destination`` is a path, whose file is replaced once the new one is whole and on disk, or a file open for
+        writing in binary. ``.tar.gz``, ``.tgz``, ``.tar.zst`` and ``.tzst`` are compressed, zstd from Python 3.14 on.
+        The handle may be read-only. See ``execstore.integrity.backup``.
+
+        Raises:
+            InvalidArgumentError: the destination is within the store, or this Python has no zstd.
+            OSError: the destination can't be written.
+            StoreCorruptedError, StoreFailedError
+        """
+        from execstore.integrity.backup import backup  # noqa: PLC0415
+
+        return backup(self, destination)
+
+    @staticmethod
+    def restore(
+        archive: str | os.PathLike[str] | BinaryIO, path: str | os.PathLike[str], *, max_bytes: int | None = None
+    ) -> RestoreReport:
+        """Make a new store at ``path`` out of what `backup` wrote: whole and verified, or not at all.
+
+        Sequence numbers and times go on where the backup's store was. A watcher's checkpoint that is ahead of the log
+        is set to its end. See ``execstore.integrity.restore``.
+
+        Args:
+            archive: a path, or a file open for reading in binary, which needn't be seekable.
+            path: there may be nothing, or an empty folder.
+            max_bytes: the most that the archive's files may take; what is free on the disk if it isn't given.
+
+        Raises:
+            ImportConflictError: there is something at ``path``.
+            SourceDamagedError: the archive is damaged, cut off, or something else; ``place`` names the member.
+            UnsupportedFormatError: it is of a newer or older version.
+            InvalidArgumentError: it is larger than ``max_bytes``, or this Python has no zstd.
+            OSError: the archive can't be read.
+            StoreFullError, UnsupportedFilesystemError
+        """
+        from execstore.integrity.restore import restore  # noqa: PLC0415
+
+        return restore(archive, path, max_bytes=max_bytes)
 
     # --- life ---
 

@@ -37,6 +37,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stats": ("execstore.cli.stats", "Count what is in the store."),
     "gc": ("execstore.cli.gc", "Remove old events from the event log."),
     "verify": ("execstore.cli.verify", "Check the whole store for damage."),
+    "repair": ("execstore.cli.repair", "Mend what verify finds; damaged files are set aside."),
+    "backup": ("execstore.cli.backup", "Write a copy of the store as it is at one moment."),
+    "restore": ("execstore.cli.restore", "Make a new store out of a backup."),
     "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
     "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Problem", "RepairAction", "RepairReport", "VerifyReport"]
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["BackupReport", "Problem", "RepairAction", "RepairReport", "RestoreReport", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,4 +84,70 @@ class RepairReport:
             "ok": self.ok,
             "actions": [action.to_dict() for action in self.actions],
             "remaining": [problem.to_dict() for problem in self.remaining],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What is in a backup.
+
+    ``transaction`` is the number of the last one that it holds, ``bytes`` those of its files before they are packed.
+    ``skipped`` has a sentence for each damaged thing that was left out.
+    """
+
+    transaction: int
+    executions: int
+    execution_events: int
+    log_events: int
+    checkpoints: int
+    bytes: int
+    skipped: tuple[str, ...]
+    seconds: float = 0.0
+
+    def after(self, seconds: float) -> Self:
+        """The same, with how long it took."""
+        return replace(self, seconds=seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "transaction": self.transaction,
+            "executions": self.executions,
+            "execution_events": self.execution_events,
+            "log_events": self.log_events,
+            "checkpoints": self.checkpoints,
+            "bytes": self.bytes,
+            "skipped": list(self.skipped),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was restored to ``path``.
+
+    ``clamped`` names the watchers whose checkpoint was ahead of the log and now is at its end; ``problems`` are damaged
+    lines of the event log that were in the store when the backup was made.
+    """
+
+    path: str
+    executions: int
+    execution_events: int
+    log_events: int
+    checkpoints: int
+    clamped: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "path": self.path,
+            "executions": self.executions,
+            "execution_events": self.execution_events,
+            "log_events": self.log_events,
+            "checkpoints": self.checkpoints,
+            "clamped": list(self.clamped),
+            "problems": [problem.to_dict() for problem in self.problems],
+            "seconds": self.seconds,
         }

@@ -10,9 +10,6 @@ a log that counts otherwise.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +23,10 @@ from execstore.errors import (
 from execstore.imports import StoreFiller, add_execution
 from execstore.interop.items import CheckpointItem, ExecutionItem, ImportReport, LogEnd, LogItem
 from execstore.interop.progress import Progress
+from execstore.new_folder import new_folder
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from execstore.interop.items import Item
@@ -52,39 +51,17 @@ def import_new(source: Source, path: str | os.PathLike[str], progress: Progress 
 
     Raises: ImportConflictError if there is something; SourceDamagedError from the source; what ``Store`` raises.
     """
-    target = os.path.realpath(path)
-    if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
-        raise ImportConflictError([f"{target} is there already; give the import a new folder, or merge (--merge)"])
-    parent, name = os.path.split(target)
     started = time.monotonic()
-    made = _make_folders(parent)
-    beside = tempfile.mkdtemp(prefix=f".{name}.importing-", dir=parent)
     try:
-        with StoreFiller(beside) as filler:
+        remedy = "give the import a new folder, or merge (--merge)"
+        with new_folder(path, "importing", remedy) as beside, StoreFiller(beside) as filler:
             report = _fill(source, filler, progress or Progress("importing", "items"))
-        os.rename(beside, target)
-        _sync_folder(parent)
-    except BaseException as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for folder in made:
-                os.rmdir(folder)
-        if isinstance(error, FileExistsError) and error.filename is not None:
-            raise ImportConflictError([f"{error.filename} stands in {source.path} twice"]) from None
-        raise
+    except FileExistsError as error:
+        if error.filename is None:
+            raise
+        raise ImportConflictError([f"{error.filename} stands in {source.path} twice"]) from None
     report.seconds = time.monotonic() - started
     return report
-
-
-def _make_folders(path: str) -> list[str]:
-    """Make a folder and those above it; returns the ones that weren't there, the lowest first."""
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        os.mkdir(folder)
-    return missing
 
 
 def _fill(source: Source, filler: StoreFiller, progress: Progress) -> ImportReport:
@@ -189,11 +166,3 @@ def _merge_checkpoint(store: Store, item: CheckpointItem, report: ImportReport) 
 def _finish(report: ImportReport, source: Source) -> None:
     report.skipped += source.skipped
     report.notes += source.notes
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""``execstore repair``: mend the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from execstore.cli.context import Settings, json_option, open_to_read
+from execstore.cli.exit_status import NO
+from execstore.cli.output import one_line, print_json, print_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from execstore.integrity.report import Problem
+
+__all__ = ["command"]
+
+
+@click.command(name="repair")
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong, as 'verify' does.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
+    """Mend what 'verify' finds: indexes and counts are made anew out of the records.
+
+    A damaged file is moved to quarantine/ in the store's folder, with a file beside it that says why; nothing is
+    deleted. Others may use the store meanwhile, but writers wait until it is done. Exit status 1 if anything is still
+    wrong afterwards.
+
+    \b
+    execstore repair --dry-run
+    execstore repair
+    """
+    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+
+    settings = ctx.ensure_object(Settings)
+    # Looked at first, since to open a store for writing would make one where a path is wrong.
+    with open_to_read(settings) as store:
+        problems = store.verify().problems if dry_run else ()
+    if dry_run:
+        remaining = problems
+        if as_json:
+            print_json({"ok": not problems, "actions": [], "remaining": [problem.to_dict() for problem in problems]})
+        else:
+            print_lines(_sentences(problems))
+            print_lines([f"{len(problems)} problem(s)" if problems else "nothing to mend"])
+    else:
+        with Store(settings.path) as store:
+            report = store.repair()
+        remaining = report.remaining
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            for action in report.actions:
+                place = f" -> {one_line(action.quarantined)}" if action.quarantined else ""
+                print_lines([f"{one_line(action.path)}: {one_line(action.action)}{place}"])
+            print_lines(f"still wrong: {sentence}" for sentence in _sentences(remaining))
+            print_lines([f"{len(report.actions)} thing(s) mended, {len(remaining)} problem(s) left"])
+    if remaining:
+        ctx.exit(NO)
+
+
+def _sentences(problems: Iterable[Problem]) -> list[str]:
+    return [f"{one_line(problem.path)}: {one_line(problem.reason)} ({problem.kind})" for problem in problems]
