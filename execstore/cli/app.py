@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "repair": ("execstore.cli.repair", "Mend what verify finds; damaged files are set aside."),
     "backup": ("execstore.cli.backup", "Write a copy of the store as it is at one moment."),
     "restore": ("execstore.cli.restore", "Make a new store out of a backup."),
+    "bench": ("execstore.cli.bench", "Measure how fast the store is here."),
     "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
     "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
 }
