@@ -80,7 +80,10 @@ def moment_reader(path: str) -> memoryview[int]:
 
 
 class RecordingDevice:
-    """Serves one image as ``folder/device`` and records what comes. ``flush_seconds`` is what each flush takes."""
+    """Serves one image as ``folder/device`` and records what comes.
+
+    ``flush_seconds`` is what each flush takes; like a disk that empties its cache, it answers nothing else meanwhile.
+    """
 
     def __init__(self, folder: str, image: str, log: str, moment: str, flush_seconds: float = 0.0) -> None:
         self._flush_seconds = flush_seconds
