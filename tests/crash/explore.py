@@ -100,6 +100,8 @@ class Explorer:
         self.states = 0
         self.stops = 0
         self.chance = random.Random(seed)
+        #: Handles without the right to write, open beside those that write; what they are shown must stay.
+        self.reader: SimulatedStore | None = None
         self._seen: set[tuple[int, ...]] = set()
         self._verified: set[int] = set()
         self._place: list[object] = []
@@ -109,8 +111,11 @@ class Explorer:
 
     # --- one process ---
 
-    def history(self, reference: Reference) -> None:
-        """Do the steps one after the other, from the making of the store to its closing; stop at every call."""
+    def history(self, reference: Reference, *, with_making: bool = False) -> None:
+        """Do the steps one after the other, and close the store; stop at every call.
+
+        ``with_making``: also at each call of making the store.
+        """
         image = Image()
         allowed: tuple[Content, ...] = (EMPTY,)
         index: int | None = -1
@@ -124,7 +129,9 @@ class Explorer:
                 self.stop(image, self.narrowed(image, allowed), after)
 
         with self.at("making the store"):
-            store = SimulatedStore(image, watch, syncs_all=self.syncs_all)
+            store = SimulatedStore(image, watch if with_making else None, syncs_all=self.syncs_all)
+            store.file_system.watch = watch
+        self.reader = SimulatedStore(image, read_only=True)
         for index, step in enumerate(reference.steps):
             allowed = (reference.contents[index], reference.contents[index + 1])
             with self.at(f"step {index}, {step.kind}"):
@@ -258,13 +265,16 @@ class Explorer:
 
     def shown(self, image: Image, allowed: Sequence[Content]) -> Content | None:
         """What a reader sees beside the processes that there are; ``None`` if it would have to wait."""
-        try:
+        reader = self.reader
+        if reader is None or reader.file_system.image is not image:
             reader = SimulatedStore(image, read_only=True)
+        try:
             seen, values = reader.look(view_of)
         except StoreBusyError:
             return None
         finally:
-            reader.kill()
+            if reader is not self.reader:
+                reader.kill()
         for content in allowed:
             if content.values == values and content.seen() == seen:
                 return content

@@ -292,22 +292,21 @@ class Plan:
         return number
 
     def images(self, chance: random.Random, bound: int, limit: int) -> Iterator[Image]:
-        """All images if there are at most ``bound``, else up to ``limit`` of them: the corners first, then by chance.
-
-        Torn files come by chance in any case.
+        """All images if there are at most ``bound``, else ``limit`` of them: the two extremes, then corners and others
+        by chance. Torn files come by chance in any case.
         """
         if self.combinations <= bound:
             names = [range(len(unit.nodes)) for unit in self._names]
             for choice in itertools.product(*names):
                 for contents in itertools.product(*(unit.contents for unit in self._data)):
                     yield self.build(choice, contents)
-            torn = limit if self._data else 0
+            left = limit if self._data else 0
         else:
-            corners = list(itertools.islice(self._corners(chance), limit))
-            yield from corners
-            torn = limit - len(corners)
-        for _ in range(torn):
-            yield self._by_chance(chance)
+            yield self.nothing()
+            yield self.everything()
+            left = limit - 2
+        for _ in range(left):
+            yield self._corner(chance) if chance.random() < 0.4 else self._by_chance(chance)
 
     def nothing(self) -> Image:
         """Only what is durable."""
@@ -322,32 +321,43 @@ class Plan:
         names = [_latest(unit.stamps, stamp) for unit in self._names]
         return self.build(names, [unit.contents[_latest(unit.stamps, stamp)] for unit in self._data])
 
-    def _corners(self, chance: random.Random) -> Iterator[Image]:
-        all_names = [len(unit.nodes) - 1 for unit in self._names]
+    def first_sector(self) -> Image:
+        """Only what is durable, but of the file that was written last the first changed sector as it is now."""
+        contents = [unit.contents[0] for unit in self._data]
+        last = self._last()
+        if last is not None:
+            old, new = contents[last], self._data[last].file.live
+            for start in range(0, len(old), SECTOR_BYTES):
+                end = min(start + SECTOR_BYTES, len(old))
+                if old[start:end] != new[start:end]:
+                    contents[last] = old[:start] + new[start:end] + old[end:]
+                    break
+        return self.build([0] * len(self._names), contents)
+
+    def _last(self) -> int | None:
+        """Which of the files was written last."""
+        return max(range(len(self._data)), key=lambda index: self._data[index].stamps[-1], default=None)
+
+    def _corner(self, chance: random.Random) -> Image:
+        all_names, no_names = [len(unit.nodes) - 1 for unit in self._names], [0] * len(self._names)
         old = [unit.contents[0] for unit in self._data]
         new = [unit.contents[len(unit.stamps) - 1] for unit in self._data]
-        yield self.nothing()
-        yield self.build(all_names, new)
-        yield self.build(all_names, old)  # names first, data lost: what ext4 without delayed allocation rules does
-        yield self.build(all_names, [unit.contents[-1] for unit in self._data])  # … or full of NULs
-        yield self.build([0] * len(all_names), new)
-        # Records in the making are told apart from the rest: each pattern of their sectors matters most.
-        yield from self._torn_files(all_names, old, new, chance)
-        lists = [*(unit.stamps for unit in self._names), *(unit.stamps for unit in self._data)]
-        stamps = sorted({stamp for stamps in lists for stamp in stamps})
-        yield self.until(chance.choice(stamps or [0]))
-
-    def _torn_files(
-        self, all_names: list[int], old: list[bytes], new: list[bytes], chance: random.Random
-    ) -> Iterator[Image]:
-        last = max(range(len(self._data)), key=lambda index: self._data[index].stamps[-1], default=None)
-        if last is None:
-            return
-        for _ in range(3):
-            for names, contents in (([0] * len(all_names), old), (all_names, new)):
-                mixed = list(contents)
-                mixed[last] = _torn(self._data[last].file, chance)
-                yield self.build(names, mixed)
+        last = self._last()
+        kind = chance.randrange(7)
+        if kind == 0:  # names without their data: what XFS and ext4 are known for
+            return self.build(all_names, old)
+        if kind == 1:  # … or full of NULs
+            return self.build(all_names, [unit.contents[-1] for unit in self._data])
+        if kind == 2:
+            return self.build(no_names, new)
+        if kind == 3:
+            lists = [*(unit.stamps for unit in self._names), *(unit.stamps for unit in self._data)]
+            return self.until(chance.choice(sorted({stamp for stamps in lists for stamp in stamps})))
+        # A write in the making is told apart from all before it: each pattern of its sectors matters most.
+        names, contents = (no_names, old) if kind < 6 else (all_names, new)
+        if last is not None:
+            contents[last] = _torn(self._data[last].file, chance)
+        return self.build(names, contents)
 
     def _by_chance(self, chance: random.Random) -> Image:
         keep = chance.choice((0.1, 0.5, 0.9))
