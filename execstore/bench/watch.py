@@ -267,7 +267,7 @@ def _bytes_read() -> int:
 
 
 def _one_reading_for_fifty(path: str, count: int) -> Measurement:
-    """How many bytes fifty watchers read of the newest part of the log, against one."""
+    """How many bytes fifty watchers that begin together read of the newest part of the log, against one."""
     name = f"bytes read by 50 watchers of {count:,} events, against one"
     if not os.path.exists("/proc/self/io"):
         return Measurement(name, "times", {})
@@ -277,8 +277,17 @@ def _one_reading_for_fifty(path: str, count: int) -> Measurement:
             latest = store.event_store.get_latest_event_num()
             start = EventIterator.after_sequence_number(latest - count)
             done = threading.Semaphore(0)
+            together = threading.Barrier(watchers)
 
-            def handle(event: Event, last: int = latest, done: threading.Semaphore = done) -> None:
+            def handle(
+                event: Event,
+                first: int = latest - count + 1,
+                last: int = latest,
+                done: threading.Semaphore = done,
+                together: threading.Barrier = together,
+            ) -> None:
+                if event.seq_num == first:
+                    together.wait(_PATIENCE_SECONDS)
                 if event.seq_num == last:
                     done.release()
 

@@ -254,7 +254,7 @@ class EventStore:
             if takes_all:
                 maximum = min(maximum, wanted - len(events))
             try:
-                entries = self._reader.read(number, maximum)
+                entries = self._reader.read(number, maximum, request.watcher_id)
             except EventsCompactedError:
                 if number == first:
                     raise

@@ -224,7 +224,8 @@ class StoreEventRequest:
 class GetEventsRequest:
     """What to read. ``limit`` counts the events that pass ``filter``: 0 is no limit, a negative one asks for none.
 
-    ``watcher_id`` says on whose behalf; it changes nothing. Raises ``InvalidArgumentError`` for a wrong type.
+    ``watcher_id`` says on whose behalf. It changes no answer, but those who give one and read the same part of the log
+    at the same time are kept together, so that it is read once. Raises ``InvalidArgumentError`` for a wrong type.
     """
 
     event_iterator: EventIterator

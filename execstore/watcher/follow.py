@@ -77,6 +77,7 @@ class EventStream:
         self._read_iterator = event_iterator
         self._next_iterator = event_iterator
         self._events: deque[Event] = deque()
+        self._name = f"stream {id(self)}"
 
     @property
     def next_event_iterator(self) -> EventIterator:
@@ -101,11 +102,13 @@ class EventStream:
         return event
 
     async def _read(self) -> GetEventsResponse:
-        request = GetEventsRequest(self._read_iterator, self._batch_size, self._filter)
+        request = GetEventsRequest(self._read_iterator, self._batch_size, self._filter, self._name)
         try:
             return await get_events(self._event_store, request, math.inf)
         except DeserializationError:
             # One at a time, so that those before the unreadable one are given first.
             if self._batch_size == 1:
                 raise
-            return await get_events(self._event_store, GetEventsRequest(self._read_iterator, 1, self._filter), math.inf)
+            return await get_events(
+                self._event_store, GetEventsRequest(self._read_iterator, 1, self._filter, self._name), math.inf
+            )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from execstore.errors import DeserializationError, EventsCompactedError
@@ -21,6 +23,10 @@ __all__ = ["LogEntry", "LogReader"]
 _KEPT_ENTRIES: Final = 1000
 _KEPT_BYTES: Final = 1024 * 1024
 
+# How long the one that is ahead waits for those behind it, and how recently they must have read to be waited for.
+_PATIENCE_SECONDS: Final = 0.25
+_ACTIVE_SECONDS: Final = 1.0
+
 
 @dataclass(slots=True, eq=False)
 class LogEntry:
@@ -35,27 +41,38 @@ class LogReader:
     """The log's entries by number, for any number of threads, each line read from the log once if they keep together.
 
     It keeps at most 1000 lines and 1 MiB of them. Lines never change, so what it keeps is never out of date.
+
+    So that they do keep together, whoever comes to the log's file first waits a moment for those who are about to take
+    what would have to be dropped for it. Without that, each of many threads that catch up would run ahead of the others
+    for as long as Python lets it run, and in the end read all for itself. Whoever takes longer is left behind. Only
+    those who give a name wait, and are waited for: of others it isn't known whether they will ever come again.
     """
 
     def __init__(self, log: EventLog, serializer: JSONSerializer) -> None:
         self._log = log
         self._serializer = serializer
         # Held while the log is read: of many readers woken by one event, the first reads, the others find it here.
-        self._lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
+        self._places: dict[str, tuple[int, float]] = {}  # by name: the number that is read next, and since when
         self._kept: dict[int, LogEntry] = {}
         self._kept_order: deque[int] = deque()
         self._kept_bytes = 0
 
-    def read(self, first: int, maximum: int) -> list[LogEntry]:
+    def read(self, first: int, maximum: int, name: str = "") -> list[LogEntry]:
         """At least one entry and at most ``maximum``, in order and without gaps, from number ``first`` on.
+
+        ``name`` is that of a reader who will come again for what follows, "" if it isn't known.
 
         ``first`` must not be above the log's latest. Raises ``EventsCompactedError`` if it was collected, and
         ``DeserializationError`` with its number if it isn't there or isn't an event; what stands before a damaged
         line is given first, the error comes with the next call.
         """
-        with self._lock:
+        with self._changed:
             kept = self._take_kept(first, maximum)
+            if not kept and name and self._wait_for_stragglers(name, maximum):
+                kept = self._take_kept(first, maximum)  # another may have read it meanwhile
             if kept:
+                self._note_place(name, first + len(kept))
                 return kept
             entries: list[LogEntry] = []
             for expected, (seq_num, line) in enumerate(self._log.read(first, maximum), first):
@@ -69,6 +86,7 @@ class LogReader:
                     break
                 entries.append(entry)
                 self._keep(seq_num, entry)
+            self._note_place(name, first + len(entries))
         if not entries:
             oldest = self._log.oldest()
             if first < oldest:
@@ -94,6 +112,33 @@ class LogReader:
     def _make_object(self, entry: LogEntry) -> Any:
         ends = entry.ends
         return self._serializer.decode(ends.object_type, parse_object(entry.line, ends.seq_num), ends.seq_num)
+
+    def _note_place(self, name: str, number: int) -> None:
+        if name:
+            self._places[name] = (number, time.monotonic())
+            self._changed.notify_all()
+
+    def _wait_for_stragglers(self, own_name: str, count: int) -> bool:
+        """Wait until nobody is about to read what ``count`` new entries would drive out; whether it had to wait."""
+        room = _KEPT_ENTRIES - len(self._kept)
+        if room >= count and self._kept_bytes < _KEPT_BYTES // 2:
+            return False
+        endangered = set(islice(self._kept_order, count))
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+
+        def nobody_is_endangered() -> bool:
+            now = time.monotonic()
+            for name, (number, since) in list(self._places.items()):
+                if now - since > _ACTIVE_SECONDS:
+                    del self._places[name]
+                elif name != own_name and number in endangered:
+                    return False
+            return True
+
+        if nobody_is_endangered():
+            return False
+        self._changed.wait_for(nobody_is_endangered, deadline - time.monotonic())
+        return True
 
     def _take_kept(self, first: int, maximum: int) -> list[LogEntry]:
         taken = []

@@ -614,3 +614,44 @@ def test_the_log_in_memory_takes_a_clock() -> None:
     log = MemoryEventLog(clock=iter([5, 6]).__next__)
     fill(log, ["CREATE", "CREATE"])
     assert [event.timestamp for event in EventStore(log).get_events(GetEventsRequest(TRIM)).events] == [5, 6]
+
+
+BATCH_SIZE = 100
+
+
+def read_all(event_store: EventStore, name: str, after_first: threading.Barrier | None = None) -> int:
+    """Read the log from its beginning in batches, on behalf of a watcher; returns how many events there were."""
+    position, count = TRIM, 0
+    while True:
+        response = event_store.get_events(GetEventsRequest(position, BATCH_SIZE, watcher_id=name), timeout=0)
+        if count == 0 and after_first is not None:
+            after_first.wait(PATIENCE_SECONDS)
+        if not response.events:
+            return count
+        count += len(response.events)
+        position = response.next_event_iterator
+
+
+def test_many_who_catch_up_together_read_the_log_once(log: WatchedLog, event_store: EventStore) -> None:
+    """The log is many times as long as what is kept of it."""
+    fill(log, ["CREATE"] * 8000)
+    readers = 20
+    together = threading.Barrier(readers)
+    counts: list[int] = []
+    threads = [
+        threading.Thread(target=lambda name: counts.append(read_all(event_store, name, together)), args=(f"w{number}",))
+        for number in range(readers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert counts == [8000] * readers
+    once = 8000 / BATCH_SIZE
+    assert once <= len(log.reads) < 3 * once
+
+
+def test_one_that_reads_no_more_is_left_behind(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 3000)
+    event_store.get_events(GetEventsRequest(TRIM, BATCH_SIZE, watcher_id="gone"))
+    assert read_all(event_store, "w") == 3000
