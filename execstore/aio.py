@@ -13,7 +13,7 @@ What a cancellation does to a call that is under way:
 - one that reads, or waits for an event, has no effect anyway, and ends at once;
 - one that writes ends at once, too. If it was still waiting for other writers, it is as if it had never been made;
   else its outcome is open, as that of a request whose answer was lost: it happens whole or not at all, and soon
-  (of the event store's writing methods, and of ``collect_events`` and ``repair``, it always is);
+  (of the event store's writing methods, and of ``collect_events``, ``repair``, ``backup`` and ``restore``, it always is);
 - in a transaction a call, also ``commit``, is let finish first: the lock is held, so it is quick.
 """
 
@@ -34,14 +34,16 @@ from anyio import CancelScope, CapacityLimiter, get_current_task  # isort: skip
 from anyio.to_thread import run_sync  # isort: skip
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
     from datetime import timedelta
     from types import TracebackType
+    from typing import BinaryIO
 
     from execstore.collection import CollectReport
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
-    from execstore.integrity.report import RepairReport, VerifyReport
+    from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.states import ExecutionState
     from execstore.watcher.event_store import EventStore
@@ -273,6 +275,21 @@ class AsyncStore:
         """See `Store.repair`."""
         self._check_no_transaction("repair")
         return await self._write_freely(self._store.repair)
+
+    async def backup(self, destination: str | os.PathLike[str] | BinaryIO) -> BackupReport:
+        """See `Store.backup`."""
+        return await self._read(lambda: self._store.backup(destination))
+
+    @staticmethod
+    async def restore(
+        archive: str | os.PathLike[str] | BinaryIO, path: str | os.PathLike[str], *, max_bytes: int | None = None
+    ) -> RestoreReport:
+        """See `Store.restore`."""
+        return await run_abandonable(
+            lambda _left: Store.restore(archive, path, max_bytes=max_bytes),
+            limiter=CapacityLimiter(1),
+            wake=_nothing_to_wake,
+        )
 
     # --- life ---
 

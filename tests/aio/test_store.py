@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 # What the engine's own modules, and only they, call.
-_NOT_FOR_CALLERS = {"apply", "engine", "look", "rules", "wake", "restore"}
+_NOT_FOR_CALLERS = {"apply", "engine", "look", "rules", "wake"}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,14 @@ async def test_every_method_does_what_the_stores_does(async_store: AsyncStore) -
     await store.delete_execution("e1")
     with pytest.raises(ExecutionNotFoundError):
         await store.get_execution("e1")
+
+
+async def test_a_backup_is_made_and_restored(async_store: AsyncStore, tmp_path: Path) -> None:
+    await async_store.create_execution(make_execution("e1"))
+    await async_store.backup(tmp_path / "backup.tar")
+    await AsyncStore.restore(tmp_path / "backup.tar", tmp_path / "restored")
+    async with AsyncStore.open(tmp_path / "restored") as restored:
+        assert await restored.get_execution("e1") == await async_store.get_execution("e1")
 
 
 async def test_every_method_of_the_event_store(async_store: AsyncStore) -> None:
