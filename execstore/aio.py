@@ -12,8 +12,8 @@ What a cancellation does to a call that is under way:
 
 - one that reads, or waits for an event, has no effect anyway, and ends at once;
 - one that writes ends at once, too. If it was still waiting for other writers, it is as if it had never been made;
-  else its outcome is open, as that of a request whose answer was lost: it happens whole or not at all, and soon
-  (of the event store's writing methods, and of ``collect_events``, ``repair``, ``backup`` and ``restore``, it always is);
+  else its outcome is open, as that of a request whose answer was lost: it happens whole or not at all, and soon. (Of
+  the event store's writing methods, and of ``collect_events``, ``repair``, ``backup`` and ``restore``, it always is.)
 - in a transaction a call, also ``commit``, is let finish first: the lock is held, so it is quick.
 """
 
