@@ -58,8 +58,10 @@ def test_the_long_log(tmp_path: Path) -> None:
     assert shared.values == {} or shared.values["times"] < 10
 
 
-def test_slowing_down(tmp_path: Path) -> None:
-    measured = watch._slowing_down(str(tmp_path / "store"), 3, 0.0, "at once")
+@pytest.mark.parametrize("within", [False, True])
+def test_slowing_down(tmp_path: Path, within: bool) -> None:
+    path = str(tmp_path / "store")
+    measured = watch._slowing_down_within(path, 2) if within else watch._slowing_down(path, 2, 0.0, "at once")
     assert measured.values["times"] == pytest.approx(measured.values["followed (us)"] / measured.values["alone (us)"])
 
 
