@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.power_cut
 
-CUTS_EACH = 150  # of one recording, at the most
+CUTS_EACH = 60  # of one recording, at the most
 RECOVERY_CUTS_EACH = 6
 
 
