@@ -254,7 +254,8 @@ class EventStore:
             if takes_all:
                 maximum = min(maximum, wanted - len(events))
             try:
-                entries = self._reader.read(number, maximum, request.watcher_id)
+                is_behind = number + maximum <= latest
+                entries = self._reader.read(number, maximum, request.watcher_id, is_behind=is_behind)
             except EventsCompactedError:
                 if number == first:
                     raise

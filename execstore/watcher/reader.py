@@ -58,10 +58,11 @@ class LogReader:
         self._kept_order: deque[int] = deque()
         self._kept_bytes = 0
 
-    def read(self, first: int, maximum: int, name: str = "") -> list[LogEntry]:
+    def read(self, first: int, maximum: int, name: str = "", *, is_behind: bool = False) -> list[LogEntry]:
         """At least one entry and at most ``maximum``, in order and without gaps, from number ``first`` on.
 
-        ``name`` is that of a reader who will come again for what follows, "" if it isn't known.
+        ``name`` is that of a reader who will come again for what follows, "" if it isn't known. One who ``is_behind``
+        has more to read than this; for others a wait would make an event late.
 
         ``first`` must not be above the log's latest. Raises ``EventsCompactedError`` if it was collected, and
         ``DeserializationError`` with its number if it isn't there or isn't an event; what stands before a damaged
@@ -69,7 +70,7 @@ class LogReader:
         """
         with self._changed:
             kept = self._take_kept(first, maximum)
-            if not kept and name and self._wait_for_stragglers(name, maximum):
+            if not kept and name and is_behind and self._wait_for_stragglers(name, maximum):
                 kept = self._take_kept(first, maximum)  # another may have read it meanwhile
             if kept:
                 self._note_place(name, first + len(kept))

@@ -31,6 +31,7 @@ from execstore.watcher import (
 from execstore.watcher import (
     event_store as event_store_module,
 )
+from execstore.watcher.reader import LogReader
 from tests.watcher.support import PATIENCE_SECONDS, WatchedLog, fill
 
 if TYPE_CHECKING:
@@ -655,3 +656,20 @@ def test_one_that_reads_no_more_is_left_behind(log: WatchedLog, event_store: Eve
     fill(log, ["CREATE"] * 3000)
     event_store.get_events(GetEventsRequest(TRIM, BATCH_SIZE, watcher_id="gone"))
     assert read_all(event_store, "w") == 3000
+
+
+def test_one_that_is_at_the_end_waits_for_nobody(
+    log: WatchedLog, event_store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has to wait for would make a new event late."""
+
+    def refuse(*_arguments: object) -> bool:
+        raise AssertionError("it waited")
+
+    fill(log, ["CREATE"] * 1000)
+    event_store.get_events(GetEventsRequest(TRIM, watcher_id="fills what is kept"))
+    event_store.get_events(GetEventsRequest(TRIM, 1, watcher_id="straggler"))
+    fill(log, ["CREATE"])
+    monkeypatch.setattr(LogReader, "_wait_for_stragglers", refuse)
+    response = event_store.get_events(GetEventsRequest(EventIterator.after_sequence_number(1000), watcher_id="w"))
+    assert [event.seq_num for event in response.events] == [1001]
