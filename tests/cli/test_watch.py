@@ -265,7 +265,8 @@ def test_ctrl_c_ends_it_without_a_word(live: Store, watch: Any) -> None:
     program.process.send_signal(signal.SIGINT)
     status, output, errors = program.end()
     assert (status, output, errors.strip()) == (-signal.SIGINT, "", "")
-    assert live.event_store.get_checkpoint("w") == latest
+    # The signal may have come between the printing of the last line and the next step.
+    assert live.event_store.get_checkpoint("w") in {latest - 1, latest}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others tell only when something is written")
