@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tests.power_cut import examine, machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 USUAL_CUTS = 60
 
@@ -105,7 +106,8 @@ def judge(outcome: examine.Outcome, tally: Tally) -> None:
     tally.lost += len(outcome.lost)
     tally.made_whole += outcome.made_whole
     for cut, reason in outcome.lost[:1]:
-        kept = examine.keep(outcome.run, cut, reason)
+        kept = Path(tempfile.mkdtemp(prefix="execstore-power-cut-failure-"))
+        examine.keep(outcome.run, cut, reason, kept)
         pytest.fail(
             f"{len(outcome.lost)} of {outcome.cuts} power cuts lost something (task {outcome.run.task}). The first, at "
             f"moment {cut.moment} ({cut.manner}):\n{reason}\n"

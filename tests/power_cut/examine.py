@@ -6,14 +6,13 @@ import errno
 import json
 import shutil
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from execstore import Store
-from execstore.errors import ExecStoreError, StoreNotFoundError
+from execstore.errors import ExecStoreError
 from execstore.watcher import EventIterator, GetEventsRequest
 from tests.power_cut.cuts import Cut, choose_cuts
 from tests.power_cut.history import LossError, content_of
@@ -110,7 +109,9 @@ def _examine_or_tell(path: Path, run: Run, moment: int) -> str:
 def _examine(path: Path, run: Run, moment: int) -> None:
     """What must hold of a store after a cut at this moment of a run."""
     relaxed = run.task.relaxed
-    shown = None if relaxed else _shown_to_reader(path, must_be=moment >= run.made)
+    if moment >= run.made and not (path / "FORMAT").exists():
+        raise LossError("the store isn't there")
+    shown = None if relaxed else _shown_to_reader(path, is_made=moment >= run.made)
     store = Store(path, lock_timeout=10)
     content = content_of(store)
     if shown is not None and shown != content:
@@ -135,18 +136,14 @@ def _examine(path: Path, run: Run, moment: int) -> None:
             )
 
 
-def _shown_to_reader(path: Path, *, must_be: bool) -> Content | None:
+def _shown_to_reader(path: Path, *, is_made: bool) -> Content | None:
     try:
         with Store(path, read_only=True) as reader:
             return content_of(reader)
-    except StoreNotFoundError as error:
-        if must_be:
-            raise LossError("the store isn't there") from error
-        return None
     except ExecStoreError:
-        if must_be:
+        if is_made:
             raise
-        return None  # half made
+        return None
 
 
 def _verify(store: Store) -> None:
@@ -178,9 +175,8 @@ def _events(store: Store) -> dict[int, tuple[str, ...]]:
 # --- failures that can be looked at again ---
 
 
-def keep(run: Run, cut: Cut, reason: str) -> Path:
-    """Put all that is needed to make this cut again into a new folder that stays."""
-    folder = Path(tempfile.mkdtemp(prefix="execstore-power-cut-failure-"))
+def keep(run: Run, cut: Cut, reason: str, folder: Path) -> None:
+    """Put all that is needed to make this cut again into a folder."""
     for name in ("base", "log", "made", "recovered"):
         if (run.folder / name).exists():
             shutil.copy(run.folder / name, folder / name)
@@ -192,11 +188,10 @@ def keep(run: Run, cut: Cut, reason: str) -> Path:
         "reason": reason,
     }
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1))
-    return folder
 
 
 def load(kept: Path, folder: Path) -> tuple[Run, Cut]:
-    """The run and the cut that `keep` kept, for work in ``folder``."""
+    """The run and the cut that `keep` kept, for work in ``folder``, which is made."""
     recipe = json.loads((kept / "recipe.json").read_text())
     kind = next(kind for kind in FILE_SYSTEMS if kind.name == recipe["file_system"])
     shutil.copytree(kept, folder)

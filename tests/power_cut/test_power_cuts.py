@@ -18,7 +18,7 @@ import pytest
 from tests.power_cut import machine
 from tests.power_cut.conftest import judge
 from tests.power_cut.cuts import choose_cuts
-from tests.power_cut.examine import examine_cuts, try_cuts
+from tests.power_cut.examine import examine_cuts, keep, load, try_cuts
 from tests.power_cut.worker import FAULTS, Task
 from tests.power_cut.workload import record, record_recovery
 from tests.support import python
@@ -80,9 +80,15 @@ def test_a_store_of_relaxed_durability_is_sound_again(kind: FileSystemKind, plac
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault])
 def test_a_planted_mistake_is_caught(kind: FileSystemKind, place: Path, fault: str) -> None:
+    """And what was kept of the cut that caught it shows it again."""
     run = record(kind, Task(f"canary {fault}", fault=fault), place / "run")
     cuts = choose_cuts(run.recording, run.history.moments(), "canary", 30)
-    assert examine_cuts(run, cuts, until_lost=True).lost
+    lost = examine_cuts(run, cuts, until_lost=True).lost
+    assert lost
+    (place / "kept").mkdir()
+    keep(run, *lost[0], place / "kept")
+    again, cut = load(place / "kept", place / "again")
+    assert examine_cuts(again, [cut]).lost
 
 
 def test_a_killed_test_leaves_nothing_behind(kind: FileSystemKind, place: Path) -> None:
