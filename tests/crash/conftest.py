@@ -59,7 +59,7 @@ class Effort:
         self, seed: int, thoroughness: Thoroughness | None = None, *, syncs_all: bool = True
     ) -> Iterator[Explorer]:
         """An explorer whose states are counted, whatever comes of it."""
-        usual = Thoroughness(bound=self.amount(6, 24), limit=self.amount(3, 10))
+        usual = Thoroughness(bound=self.amount(4, 24), limit=self.amount(3, 10), recovery_every=self.amount(300, 150))
         explorer = Explorer(seed, thoroughness or usual, syncs_all=syncs_all)
         try:
             yield explorer

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Call", "File", "Folder", "Image", "Killed", "Link", "Plan", "SimulatedFileSystem"]
+__all__ = ["Call", "File", "Folder", "Image", "Killed", "Link", "Plan", "SimulatedFileSystem", "sync_each"]
 
 SECTOR_BYTES = 512
 PAGE_BYTES = 4096
@@ -773,6 +773,9 @@ class SimulatedFileSystem:
 
     def lock_holder(self, descriptor: int) -> int | None:
         return None
+
+    def is_lock_shared(self, descriptor: int) -> bool:
+        return any(not exclusive for exclusive in self._opened(descriptor)[1].locks.values())
 
     def free(self) -> tuple[int, int | None]:
         self._alive("free", "")

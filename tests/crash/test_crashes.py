@@ -43,7 +43,7 @@ def test_every_operation_on_a_fresh_store(kind: str, effort: Effort) -> None:
 def test_making_a_store(effort: Effort) -> None:
     """Whatever is left of it: either there is a store, or making it starts over."""
     with effort.explorer(
-        4, Thoroughness(bound=256, limit=effort.amount(8, 200), recovery_every=40, work_every=1)
+        4, Thoroughness(bound=256, limit=effort.amount(5, 200), recovery_every=80, work_every=1)
     ) as explorer:
         explorer.history(Reference(plan_steps(["create", "own_event"], random.Random(4))), with_making=True)
 

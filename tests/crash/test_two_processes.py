@@ -307,6 +307,7 @@ def test_one_change_begins_at_every_call_of_another(effort: Effort) -> None:
                     found = content_of(image)
                     explorer.stop(image, (found,))
                     assert found in _with("ab", pair)
+                    first.file_system.watch = None
                     first.checkpoint("last", number)
                     explorer.stop(image, (content_of(image),))
 
