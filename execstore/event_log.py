@@ -92,8 +92,8 @@ class StoreEventLog:
             self._lookouts.clear()
             # A dict's setdefault instead of a lock, which a fork might copy while it is held.
             lookout = self._lookouts.setdefault(process_id, self._make_lookout(tree))
-            tree.on_change = lookout.own_change
-            tree.on_close = lookout.close
+            tree.on_change = _both(tree.on_change, lookout.own_change)
+            tree.on_close = _both(tree.on_close, lookout.close)
             if tree.closed:
                 lookout.close()
         return lookout
@@ -146,3 +146,15 @@ class StoreEventLog:
 
     def _state(self) -> LogState:
         return self._store.look(lambda reader: LogState.of(reader.values))
+
+
+def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
+    """A call of both: a store may have more than one event log, each with waiters of its own."""
+    if first is None:
+        return second
+
+    def call() -> None:
+        first()
+        second()
+
+    return call

@@ -492,6 +492,20 @@ def test_a_closed_store_leaves_no_descriptor_and_no_thread(tmp_path: Path) -> No
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+@pytest.mark.parametrize("kind", ["polling", pytest.param("inotify", marks=needs_inotify)])
+def test_two_event_logs_of_one_store_both_wake(store: Store, kind: str) -> None:
+    both = [Followed(store, kind, watchers=2), Followed(store, kind, watchers=2)]
+    store.event_store.store_event(StoreEventRequest(Operation.CREATE, "Plain", {}))
+    for followed in both:
+        followed.wait_for_count(2)
+    store.close()
+    for followed in both:
+        for watcher in followed.manager.watchers():
+            # The closing itself ends them, so that there is nothing left to stop.
+            watcher._run.thread.join(PATIENCE_SECONDS)  # type: ignore[union-attr]
+            assert not watcher._run.thread.is_alive()  # type: ignore[union-attr]
+
+
 @needs_inotify
 def test_a_forked_child_waits_for_itself(store: Store) -> None:
     followed = Followed(store, "inotify", watchers=2)
