@@ -18,7 +18,7 @@ import logging
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from execstore.errors import (
     ExecStoreError,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from execstore.tree.layout import Layout
     from execstore.tree.moment import Moment
 
-__all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree"]
+__all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree", "TreeStatus"]
 
 JOURNAL_BYTES = 4 << 20
 SEGMENT_BYTES = 1 << 20
@@ -73,6 +73,14 @@ _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
 _READ_ATTEMPTS = 20
 _READ_PAUSE_SECONDS = 0.0002
 _STUCK_SECONDS = 0.05
+
+
+class TreeStatus(NamedTuple):
+    """The newest transaction that is shown; how large the journal is, and how much of its present file is written."""
+
+    transaction: int
+    journal_bytes: int
+    journal_used_bytes: int
 
 
 class Tree:
@@ -125,6 +133,7 @@ class Tree:
         self._marked_unflushed = False
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
         self.on_close: Callable[[], None] | None = None
+        self.on_flush: Callable[[int], None] | None = None  # told the nanoseconds of each commit's flush, lock held
         self._make_place(path, may_create=may_create and not read_only)
         try:
             self._fs = file_system(path)
@@ -518,6 +527,12 @@ class Tree:
         """How large a segment of this store's log may become."""
         return self._segment_bytes
 
+    def status(self) -> TreeStatus | None:
+        """How far the store has come, for no more than a system call; ``None`` if the head can't be read just now."""
+        self._check_open()
+        head = self._head.read()
+        return None if head is None else TreeStatus(head.published, 2 * self._journal_bytes, head.offset)
+
     def rollback(self, change: Change) -> None:
         """Forget the change and let go of the lock."""
         change.steps.clear()
@@ -596,10 +611,13 @@ class Tree:
                 head = self._settled_head()
         records = self._records_after(head)
         if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
+            started_ns = time.perf_counter_ns()
             try:
                 self._journal.flush(head.journal)
             except OSError as error:
                 raise self._fail(error) from error
+            if self.on_flush is not None:
+                self.on_flush(time.perf_counter_ns() - started_ns)
         if records:
             self._durable = records[-1].transaction
         with self._change_lock.held():
