@@ -13,7 +13,8 @@ What a cancellation does to a call that is under way:
 - one that reads, or waits for an event, has no effect anyway, and ends at once;
 - one that writes ends at once, too. If it was still waiting for other writers, it is as if it had never been made;
   else its outcome is open, as that of a request whose answer was lost: it happens whole or not at all, and soon. (Of
-  the event store's writing methods, and of ``collect_events``, ``repair``, ``backup`` and ``restore``, it always is.)
+  the event store's writing methods, and of ``collect_events``, ``prune``, ``repair``, ``backup`` and ``restore``, it
+  always is.)
 - in a transaction a call, also ``commit``, is let finish first: the lock is held, so it is quick.
 """
 
@@ -24,6 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from execstore.errors import TransactionClosedError, TransactionOpenError
+from execstore.pruning import TERMINAL_STATES
 from execstore.store import Store
 from execstore.transaction import Transaction
 from execstore.watcher.events import EventFilter
@@ -35,7 +37,7 @@ from anyio.to_thread import run_sync  # isort: skip
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
     from datetime import timedelta
     from types import TracebackType
     from typing import BinaryIO
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
     from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
+    from execstore.metrics import StoreMetrics
     from execstore.models import Event, Execution, UpdateExecutionRequest
+    from execstore.pruning import PruneReport
     from execstore.states import ExecutionState
     from execstore.watcher.event_store import EventStore
     from execstore.watcher.events import EventIterator, GetEventsRequest, GetEventsResponse, StoreEventRequest
@@ -264,6 +268,42 @@ class AsyncStore:
         return await self._write_freely(
             lambda: self._store.collect_events(retention=retention, max_bytes=max_bytes, dry_run=dry_run)
         )
+
+    # --- the long run ---
+
+    async def prune(
+        self,
+        *,
+        older_than: timedelta,
+        states: Iterable[ExecutionState] = TERMINAL_STATES,
+        dry_run: bool = False,
+        keep_per_job: int | None = None,
+    ) -> list[str]:
+        """See `Store.prune`."""
+        report = await self.prune_executions(
+            older_than=older_than, states=states, dry_run=dry_run, keep_per_job=keep_per_job
+        )
+        return report.ids
+
+    async def prune_executions(
+        self,
+        *,
+        older_than: timedelta,
+        states: Iterable[ExecutionState] = TERMINAL_STATES,
+        dry_run: bool = False,
+        keep_per_job: int | None = None,
+    ) -> PruneReport:
+        """See `Store.prune_executions`."""
+        self._check_no_transaction("prune")
+        return await self._write_freely(
+            lambda: self._store.prune_executions(
+                older_than=older_than, states=states, dry_run=dry_run, keep_per_job=keep_per_job
+            )
+        )
+
+    async def metrics(self) -> StoreMetrics:
+        """See `Store.metrics`."""
+        return await self._read(self._store.metrics)
 
     # --- integrity ---
 

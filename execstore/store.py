@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from execstore import operations, queries
 from execstore.collection import SMALLEST_MAX_BYTES, Collector, Limits, collect, preview
-from execstore.errors import InvalidArgumentError, StoreClosedError, TransactionOpenError
+from execstore.counters import CONFLICTS, Counters
+from execstore.errors import ExecStoreError, InvalidArgumentError, StoreClosedError, TransactionOpenError
 from execstore.event_log import StoreEventLog
 from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
+from execstore.pruning import TERMINAL_STATES, Pruner, PruneRule, prune
 from execstore.schema import EVENT_LIMITS, LAYOUT
 from execstore.states import ExecutionState
 from execstore.transaction import Transaction
@@ -22,7 +25,7 @@ from execstore.validation import check_key
 from execstore.watcher.event_store import EventStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import BinaryIO, Literal, Self
 
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
     from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
+    from execstore.metrics import StoreMetrics
     from execstore.models import Event, Execution, UpdateExecutionRequest
+    from execstore.pruning import PruneReport
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
     from execstore.tree.segments import Rotation
@@ -60,6 +65,8 @@ class Store:
         event_max_bytes: how large the event log may become, for devices with little room; 0 for any size. It is
             remembered in the same way. To keep it, events go that are younger, or that a watcher hasn't handled; which
             watcher lost how many is logged as a warning, and `event_log_status` tells.
+        retention: how long executions that have ended stay; for ever if it isn't given. This handle then removes older
+            ones after its commits, a few at a time, as `prune` does; it isn't remembered for others. See ``pruning``.
         long_poll_timeout: seconds that ``get_events`` waits for something new.
         clock: gives nanoseconds since the epoch. Times of one store only go up, whatever it says.
         max_document_bytes: the largest record, in bytes of JSON.
@@ -81,6 +88,7 @@ class Store:
         lock_timeout: float = 30.0,
         event_retention: timedelta | None = None,
         event_max_bytes: int | None = None,
+        retention: timedelta | None = None,
         long_poll_timeout: float = 10.0,
         clock: Callable[[], int] = time.time_ns,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
@@ -95,6 +103,7 @@ class Store:
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
         retention_ns = _checked_retention("event_retention", event_retention)
         _check_max_bytes("event_max_bytes", event_max_bytes)
+        executions_retention_ns = _checked_retention("retention", retention)
         if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
             reason = f"must be an integer over 0, but is {max_document_bytes!r}"
             raise InvalidArgumentError("max_document_bytes", reason)
@@ -110,8 +119,16 @@ class Store:
         self._open_transaction: Transaction | None = None
         self._event_store: EventStore | None = None
         self.rules = Rules(clock, max_document_bytes)
-        self._collector = Collector(self._override_limits, clock)
+        self._prune_rule = None if executions_retention_ns is None else PruneRule(executions_retention_ns)
+        self._start()
+
+    def _start(self) -> None:
+        """What is this process's own."""
+        self._counters = Counters()
+        self._collector = Collector(self._override_limits, self.rules.clock)
+        self._pruner = None if self._prune_rule is None else Pruner(self._prune_rule, self.rules)
         self._tree = self._open_tree()
+        self._tree.on_flush = self._counters.add_flush
 
     def _open_tree(self) -> Tree:
         return Tree(
@@ -299,9 +316,11 @@ class Store:
 
         def rollback(ended: Change) -> None:
             self._forget(transaction)
-            tree.rollback(ended)
+            # What was read in it should stand, but that is no reason why it couldn't end.
+            with contextlib.suppress(ExecStoreError):
+                tree.reject(ended)
 
-        transaction = Transaction(change, self.rules, commit, rollback)
+        transaction = Transaction(change, self.rules, commit, rollback, self._counters.add_conflict)
         self._local.transaction = self._open_transaction = transaction
         return transaction
 
@@ -362,6 +381,57 @@ class Store:
         if dry_run:
             return preview(self.engine(), override, self.rules.clock())
         return collect(self._writable("collect_events"), override, self.rules.clock())
+
+    # --- the long run ---
+
+    def prune(
+        self,
+        *,
+        older_than: timedelta,
+        states: Iterable[ExecutionState] = TERMINAL_STATES,
+        dry_run: bool = False,
+        keep_per_job: int | None = None,
+    ) -> list[str]:
+        """Remove executions that ended ``older_than`` ago, or earlier; returns their IDs, the oldest first.
+
+        They go in small transactions, with their events, and the event log has a DELETE of each. ``dry_run`` only tells
+        who would go; it needs no right to write. See ``pruning``.
+
+        Args:
+            older_than: the time since the last change, not negative.
+            states: those that may go, terminal ones if it isn't given. A live one can't be named: they never go.
+            keep_per_job: so many of each job's newest in these states stay, however old they are.
+
+        Raises:
+            InvalidArgumentError: an argument makes no sense.
+            TransactionOpenError, StoreBusyError, StoreFullError, StoreFailedError, StoreReadOnlyError: what was
+                removed before stays removed.
+        """
+        return self.prune_executions(
+            older_than=older_than, states=states, dry_run=dry_run, keep_per_job=keep_per_job
+        ).ids
+
+    def prune_executions(
+        self,
+        *,
+        older_than: timedelta,
+        states: Iterable[ExecutionState] = TERMINAL_STATES,
+        dry_run: bool = False,
+        keep_per_job: int | None = None,
+    ) -> PruneReport:
+        """The same; returns of each execution also its job, state, time and size."""
+        rule = _checked_rule(older_than, states, keep_per_job)
+        tree = self.engine() if dry_run else self._writable("prune")
+        return prune(tree, rule, self.rules, dry_run=dry_run)
+
+    def metrics(self) -> StoreMetrics:
+        """How the store stands, and what this handle has done in this process: commits, conflicts, flushes.
+
+        It reads the records of live executions, and a ``stat`` for each segment of the event log. See ``metrics``.
+        """
+        from execstore.metrics import take_metrics  # noqa: PLC0415 - only who asks pays for it
+
+        return take_metrics(self, self._counters.snapshot())
 
     # --- integrity ---
 
@@ -478,8 +548,10 @@ class Store:
         change = tree.begin()
         try:
             result = operation(change)
-        except BaseException:
-            tree.rollback(change)
+        except BaseException as error:
+            tree.reject(change)
+            if isinstance(error, CONFLICTS.get(method, ())):
+                self._counters.add_conflict()
             raise
         self._commit(tree, change)
         return result
@@ -487,8 +559,13 @@ class Store:
     def _commit(self, tree: Tree, change: Change) -> None:
         if self._has_limits and not change.is_empty:
             change.set_value(EVENT_LIMITS, list(self._override_limits(Limits.of(change.values))))
+        is_empty = change.is_empty
         tree.commit(change)
+        if not is_empty:
+            self._counters.add_commit()
         self._collector.after_commit(tree, change.values)
+        if self._pruner is not None:
+            self._pruner.after_commit(tree)
 
     def engine(self) -> Tree:
         """The engine, opened again if this process inherited the store by a fork."""
@@ -502,8 +579,7 @@ class Store:
         self._local = threading.local()
         self._open_transaction = None
         self._event_store = None
-        self._collector = Collector(self._override_limits, self.rules.clock)
-        self._tree = self._open_tree()
+        self._start()
 
     def _writable(self, method: str) -> Tree:
         tree = self.engine()
@@ -525,6 +601,23 @@ def _checked_retention(argument: str, retention: timedelta | None) -> int | None
         raise InvalidArgumentError(argument, f"must be a timedelta, not negative, but is {retention!r}")
     # No clock gets beyond 64 bits, and any JSON reader can take so many.
     return min(retention // timedelta(microseconds=1) * 1000, (1 << 63) - 1)
+
+
+def _checked_rule(older_than: timedelta, states: Iterable[ExecutionState], keep_per_job: int | None) -> PruneRule:
+    older_than_ns = _checked_retention("older_than", older_than)
+    if older_than_ns is None:
+        raise InvalidArgumentError("older_than", "must be a timedelta; timedelta(0) stands for all that have ended")
+    if isinstance(states, str):
+        raise InvalidArgumentError("states", f"must be a list of states, not the text {states!r}")
+    parsed = frozenset(
+        state if isinstance(state, ExecutionState) else ExecutionState.parse(state, "states") for state in states
+    )
+    for state in sorted(parsed):
+        if state.is_executing:
+            raise InvalidArgumentError("states", f"{state.value} is a live state; live executions are never pruned")
+    if keep_per_job is not None and (type(keep_per_job) is not int or keep_per_job < 0):
+        raise InvalidArgumentError("keep_per_job", f"must be an integer, not negative, but is {keep_per_job!r}")
+    return PruneRule(older_than_ns, parsed, keep_per_job)
 
 
 def _check_max_bytes(argument: str, max_bytes: int | None) -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from execstore import operations, queries
+from execstore.counters import CONFLICTS
 from execstore.errors import TransactionClosedError
 from execstore.operations import check_checkpoint_name
 
@@ -40,11 +41,13 @@ class Transaction:
         rules: Rules,
         commit: Callable[[Change], None],
         rollback: Callable[[Change], None],
+        on_conflict: Callable[[], None],
     ) -> None:
         self._change = change
         self._rules = rules
         self._commit = commit
         self._rollback = rollback
+        self._on_conflict = on_conflict
         self._closed = False
         self._process_id = os.getpid()
         self.thread = threading.get_ident()
@@ -93,11 +96,19 @@ class Transaction:
 
     def create_execution(self, execution: Execution, *events: Event | None) -> Execution:
         """See `Store.create_execution`."""
-        return operations.create_execution(self._open_change(), execution, events, self._rules)
+        try:
+            return operations.create_execution(self._open_change(), execution, events, self._rules)
+        except CONFLICTS["create_execution"]:
+            self._on_conflict()
+            raise
 
     def update_execution_state(self, request: UpdateExecutionRequest) -> Execution:
         """See `Store.update_execution_state`."""
-        return operations.update_execution_state(self._open_change(), request, self._rules)
+        try:
+            return operations.update_execution_state(self._open_change(), request, self._rules)
+        except CONFLICTS["update_execution_state"]:
+            self._on_conflict()
+            raise
 
     def delete_execution(self, execution_id: str) -> None:
         """See `Store.delete_execution`."""

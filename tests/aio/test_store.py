@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
@@ -65,9 +66,14 @@ async def test_every_method_does_what_the_stores_does(async_store: AsyncStore) -
     assert (await store.repair()).ok
     assert (await store.event_log_status()).latest == store.store.event_log_status().latest
     assert (await store.collect_events(dry_run=True)).events == 0
+    assert (await store.metrics()).transaction == store.store.metrics().transaction
     await store.delete_execution("e1")
     with pytest.raises(ExecutionNotFoundError):
         await store.get_execution("e1")
+    await store.create_execution(make_execution("e2"))
+    await store.update_execution_state(make_request("e2", ExecutionState.FAILED))
+    assert await store.prune(older_than=timedelta(0), keep_per_job=1) == []
+    assert await store.prune(older_than=timedelta(0)) == ["e2"]
 
 
 async def test_a_backup_is_made_and_restored(async_store: AsyncStore, tmp_path: Path) -> None:
@@ -162,6 +168,7 @@ WRITES: dict[str, Callable[[AsyncStore], object]] = {
     "begin_tx": lambda store: store.begin_tx(),
     "repair": lambda store: store.repair(),
     "collect_events": lambda store: store.collect_events(),
+    "prune": lambda store: store.prune(older_than=timedelta(0)),
     "store_event": lambda store: store.event_store.store_event(StoreEventRequest(Operation.CREATE, "Plain", {})),
     "store_checkpoint": lambda store: store.event_store.store_checkpoint("w", 1),
 }
