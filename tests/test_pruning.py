@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +20,6 @@ from execstore.watcher import Operation
 from tests.support import log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from tests.conftest import StoreFactory
     from tests.support import FakeClock
 
@@ -36,6 +34,10 @@ def end(store: Store, execution_id: str, job_id: str = "job1", state: S = S.COMP
     """Create an execution with an event, and end it."""
     store.create_execution(make_execution(execution_id, job_id), make_event())
     return store.update_execution_state(make_request(execution_id, state))
+
+
+def store_path(store: Store) -> Path:
+    return Path(store.path)
 
 
 def ids(store: Store) -> list[str]:
@@ -90,9 +92,8 @@ def test_the_rule_holds_for_any_store(
     # Whoever decides bit by bit, without a number to keep, decides the same.
     if keep_per_job is None:
         rule = PruneRule(older_than_ns, states)
-        assert [each for one in candidates for each in decide([one], rule, now_ns)] == [
-            c for c in candidates if goes(c)
-        ]
+        alone = [one for one in candidates if decide([one], rule, now_ns)]
+        assert alone == [one for one in candidates if goes(one)]
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------
@@ -109,12 +110,6 @@ def test_what_has_ended_goes_and_its_traces_with_it(store: Store) -> None:
     for folder in ("idx_executions_by_job_id", "execution_events"):
         left = {path.name.removesuffix(".jsonl") for path in (store_path(store) / folder).iterdir()}
         assert len({name for name in left if not name.startswith(".")}) == 11 - len(ended)
-
-
-def store_path(store: Store) -> Path:
-    from pathlib import Path
-
-    return Path(store.path)
 
 
 def test_the_young_stay(store: Store, clock: FakeClock) -> None:
@@ -241,7 +236,7 @@ def tree_bytes(path: Path) -> int:
 @pytest.mark.parametrize("handles", [1, 3])
 def test_over_months_a_store_stays_the_same_size(open_store: StoreFactory, clock: FakeClock, handles: int) -> None:
     """A node that runs 12 executions a day, pruned after 2 days and collected after 1: for 2 months."""
-    options = {"clock": clock, "event_retention": timedelta(days=1), "retention": timedelta(days=2)}
+    options: dict[str, Any] = {"clock": clock, "event_retention": timedelta(days=1), "retention": timedelta(days=2)}
     stores = [open_store(durability="relaxed", **options) for _ in range(handles)]
     path = store_path(stores[0])
     stores[0].create_execution(make_execution("live", "forever", S.BID_ACCEPTED))
