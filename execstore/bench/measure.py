@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Measurement", "distribution", "quantile"]
+__all__ = ["Latency", "Measurement", "Ratio", "distribution", "latency", "quantile", "ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,46 @@ def quantile(samples: Sequence[float], fraction: float) -> float:
 def distribution(samples: Sequence[float]) -> dict[str, float]:
     """A sample's median, 99th percentile and greatest."""
     return {"median": quantile(samples, 0.5), "p99": quantile(samples, 0.99), "greatest": max(samples)}
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What many calls took, in microseconds."""
+
+    median_us: float
+    p99_us: float
+    p999_us: float
+    greatest_us: float
+    calls: int
+
+
+def latency(rounds: Sequence[Sequence[int]]) -> Latency:
+    """Of the calls of all rounds, given in nanoseconds."""
+    samples = [each for one in rounds for each in one]
+    return Latency(
+        median_us=statistics.median(samples) / 1e3,
+        p99_us=quantile(samples, 0.99) / 1e3,
+        p999_us=quantile(samples, 0.999) / 1e3,
+        greatest_us=max(samples) / 1e3,
+        calls=len(samples),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as fast one is as another: over 1 is faster. ``low`` to ``high`` has the middle half of rounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(others: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Ratio:
+    """The other's median time over ours; the spread is that of the rounds, each of which has both sides."""
+    value = _median(others) / _median(ours)
+    per_round = [statistics.median(other) / statistics.median(own) for other, own in zip(others, ours, strict=True)]
+    return Ratio(value, quantile(per_round, 0.25), quantile(per_round, 0.75))
+
+
+def _median(rounds: Sequence[Sequence[float]]) -> float:
+    return statistics.median([each for one in rounds for each in one])
