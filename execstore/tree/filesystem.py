@@ -37,6 +37,8 @@ _REMOTE_MAGIC = {
     0x00C36400: "Ceph",
 }
 
+_LOOKS_AT_LOCKS = 3
+
 _WITHOUT_BYTES = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
 
 
@@ -110,6 +112,9 @@ class FileSystem(Protocol):
 
     def lock_holder(self, descriptor: int) -> int | None:
         """The process that holds the exclusive lock of a file, ``None`` if that can't be told."""
+
+    def is_lock_shared(self, descriptor: int) -> bool:
+        """Whether some process is seen to hold the shared lock of a file; ``False`` where that can't be told."""
 
     def free(self) -> tuple[int, int | None]:
         """Free bytes, and free inodes (``None`` where they aren't limited)."""
@@ -445,13 +450,26 @@ class RealFileSystem:
         self._unlock_descriptor(descriptor)
 
     def lock_holder(self, descriptor: int) -> int | None:
+        return self._holder_of(descriptor, "WRITE")
+
+    def is_lock_shared(self, descriptor: int) -> bool:
+        return self._holder_of(descriptor, "READ") is not None
+
+    @staticmethod
+    def _holder_of(descriptor: int, kind: str) -> int | None:
         status = os.fstat(descriptor)
-        try:
-            with open("/proc/locks", encoding="ascii") as file:
-                text = file.read()
-        except OSError:  # not Linux, or no /proc
-            return None
-        return parse_lock_holder(text, os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+        major, minor = os.major(status.st_dev), os.minor(status.st_dev)
+        # The list is read page by page, and what others lock or unlock meanwhile may shift a line out of sight.
+        for _ in range(_LOOKS_AT_LOCKS):
+            try:
+                with open("/proc/locks", encoding="ascii") as file:
+                    text = file.read()
+            except OSError:  # not Linux, or no /proc
+                return None
+            holder = parse_lock_holder(text, major, minor, status.st_ino, kind)
+            if holder is not None:
+                return holder
+        return None
 
     def free(self) -> tuple[int, int | None]:
         status = os.fstatvfs(self._root)
@@ -466,8 +484,8 @@ class RealFileSystem:
         return self._magic
 
 
-def parse_lock_holder(text: str, major: int, minor: int, inode: int) -> int | None:
-    """The holder of a file's exclusive flock in ``/proc/locks`` (proc_locks(5)).
+def parse_lock_holder(text: str, major: int, minor: int, inode: int, kind: str = "WRITE") -> int | None:
+    """A holder of a file's exclusive flock (or, ``"READ"``, its shared one) in ``/proc/locks`` (proc_locks(5)).
 
     Some file systems (btrfs, overlayfs) show another device there than stat(2) does, so the inode alone will do if
     nothing fits better.
@@ -475,7 +493,7 @@ def parse_lock_holder(text: str, major: int, minor: int, inode: int) -> int | No
     found: int | None = None
     for line in text.splitlines():
         match line.split():
-            case [_, "FLOCK", _, "WRITE", pid, place, *_] if pid.isdigit() and int(pid) > 0:
+            case [_, "FLOCK", _, access, pid, place, *_] if access == kind and pid.isdigit() and int(pid) > 0:
                 device, _, number = place.rpartition(":")
                 if number == str(inode):
                     if device == f"{major:02x}:{minor:02x}":

@@ -24,6 +24,8 @@ __all__ = ["Handles", "Lock"]
 # Waiting starts short since most holders need some 0.1 ms, and grows so that waiters don't keep a small device awake.
 _SHORTEST_WAIT_SECONDS = 0.00005
 _LONGEST_WAIT_SECONDS = 0.002
+# Who has the inner lock for longer than this is the one to name.
+_LONGEST_HOLD_SECONDS = 0.01
 
 
 class Lock:
@@ -31,7 +33,18 @@ class Lock:
 
     _descriptor = -1  # what is closed in the end even if it could never be opened
 
-    def __init__(self, fs: FileSystem, path: str, store_path: str, timeout_seconds: float, *, write: bool) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        path: str,
+        store_path: str,
+        timeout_seconds: float,
+        *,
+        write: bool,
+        inner: Lock | None = None,
+    ) -> None:
+        """``inner``: the lock that holders of this one wait for, so that whoever keeps that one keeps this one too."""
+        self._inner = inner
         self._fs = fs
         self._store_path = store_path
         self._timeout_seconds = timeout_seconds
@@ -100,8 +113,22 @@ class Lock:
 
     def busy(self) -> StoreBusyError:
         """The error that names who holds the lock."""
-        holder = self._fs.lock_holder(self._descriptor)
+        holder = self._stuck_holder_of(self._inner) or self._fs.lock_holder(self._descriptor)
         return StoreBusyError(self._store_path, self._timeout_seconds, holder, _command_of(holder))
+
+    def _stuck_holder_of(self, inner: Lock | None) -> int | None:
+        """Who keeps the inner lock, if it isn't one of those who have it for a moment each."""
+        if inner is None:
+            return None
+        holder = self._fs.lock_holder(inner.descriptor)
+        if holder is not None:
+            time.sleep(_LONGEST_HOLD_SECONDS)
+        return holder if holder == self._fs.lock_holder(inner.descriptor) else None
+
+    @property
+    def descriptor(self) -> int:
+        """The file that carries the lock."""
+        return self._descriptor
 
 
 class Handles:
@@ -130,6 +157,10 @@ class Handles:
             # A failed conversion of a flock may have dropped the shared lock that was there.
             self._fs.try_lock_shared(self._descriptor)
         return alone
+
+    def are_known(self) -> bool:
+        """Whether a handle is seen to have joined; the system may not tell. Needs no lock and disturbs nobody."""
+        return self._fs.is_lock_shared(self._descriptor)
 
     def join(self) -> None:
         self._fs.try_lock_shared(self._descriptor)

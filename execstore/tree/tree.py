@@ -205,7 +205,9 @@ class Tree:
         self._seed = seed(form.store_id)
         try:
             self._change_lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=write)
-            self._flush_lock = Lock(self._fs, FLUSH_LOCK_PATH, self.path, self._timeout_seconds, write=write)
+            self._flush_lock = Lock(
+                self._fs, FLUSH_LOCK_PATH, self.path, self._timeout_seconds, write=write, inner=self._change_lock
+            )
             self._handles = Handles(self._fs, write=write)
             self._journal = JournalFiles(self._fs, self._seed, write=write)
             self._head = HeadFile(self._fs, write=write)
@@ -357,7 +359,30 @@ class Tree:
                             return result
             if attempt:
                 time.sleep(_READ_PAUSE_SECONDS)
-        with self._change_lock.held():
+        return self._read_unsettled(look)
+
+    def _read_unsettled(self, look: Callable[[Reader], _T]) -> _T:
+        """The same where the tree won't settle: under the change lock, or, if its holder stands still in the middle of
+        a publication, with what that is to do laid over the files."""
+        started = time.monotonic()
+        while not self._change_lock.try_acquire():
+            elapsed_seconds = time.monotonic() - started
+            line = self._head.first_line()
+            head = self._head.at(line) if elapsed_seconds > _STUCK_SECONDS else None
+            view = None if head is None else self._journaled_view(head)
+            if view is not None:
+                try:
+                    result = look(Reader(self._fs, self.path, *view))
+                except Exception:
+                    if self._head.first_line() == line:
+                        raise
+                else:
+                    if self._head.first_line() == line:
+                        return result
+            if elapsed_seconds > self._timeout_seconds:
+                raise self._change_lock.busy()
+            time.sleep(_READ_PAUSE_SECONDS)
+        try:
             layers: tuple[Overlay, ...] = ()
             try:
                 values = self._settled_head().values
@@ -368,6 +393,8 @@ class Tree:
                     raise
                 layers, values = view
             return look(Reader(self._fs, self.path, layers, values))
+        finally:
+            self._change_lock.release()
 
     def _read_only(self, look: Callable[[Reader], _T]) -> _T:
         """The same without the right to change anything: what is journaled but not in the tree is laid over it."""
@@ -394,7 +421,7 @@ class Tree:
         if self._cut_off is None:
             self._cut_off = self._look_for_cut(line)
             if self._cut_off is None:
-                return None
+                return self._view_while_locked(line) if may_be_stuck else None
         cut_line, layer, values = self._cut_off
         if layer is not None and cut_line == line:
             return (layer,), values
@@ -403,6 +430,19 @@ class Tree:
             return (), head.values
         # If its publisher died, was stopped or can't write, what it was publishing is durable in the journal.
         return self._journaled_view(head) if may_be_stuck else None
+
+    def _view_while_locked(self, line: bytes) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
+        """The same while somebody keeps both locks, so that this can't be asked: a process that was stopped, say.
+
+        If any handle is known to have joined, the store is up to date but for what is being published. Else somebody is
+        opening it, and may be bringing it up to date.
+        """
+        if not self._handles.are_known():
+            return None
+        head = self._head.at(line)
+        if head is None:
+            return None
+        return ((), head.values) if head.begun == head.published else self._journaled_view(head)
 
     def _journaled_view(self, head: Head | None) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
         """What the tree will be once a publication or a recovery that was cut off is done; ``None`` if unknown."""
@@ -538,6 +578,32 @@ class Tree:
         change.steps.clear()
         self._change_lock.release()
 
+    def reject(self, change: Change) -> None:
+        """The same for a change that can't be, whose caller is told why.
+
+        That may be because of what others staged and is neither durable nor shown yet. The answer must not come before
+        it: who is told that an execution exists may look for it at once, or after a power cut.
+
+        Raises:
+            StoreBusyError, StoreFullError, StoreFailedError: what others staged can't be shown now.
+        """
+        staged = self._pending[-1].transaction if self._pending else 0
+        self.rollback(change)
+        self._await(staged)
+
+    def _await(self, transaction: int) -> None:
+        """Wait until what was staged up to here is durable and shown; 0 for nothing."""
+        if not transaction:
+            return
+        try:
+            self._finish(transaction)
+        except StoreFullError as error:
+            raise StoreFullError(self.path, error.reason) from error  # the change that is committed is another's
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise refused_before(self.path, error) from error
+
     def commit(self, change: Change) -> None:
         """Make the change durable and show it. On return both are done.
 
@@ -547,7 +613,7 @@ class Tree:
             StoreBusyError: another process held the flush lock for too long; the outcome is open.
         """
         if change.is_empty:
-            self._change_lock.release()
+            self.reject(change)  # what was read in it must stand, too
             return
         try:
             transaction = self._stage(change)

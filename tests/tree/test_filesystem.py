@@ -178,6 +178,11 @@ def test_the_holder_of_a_lock_is_found_in_the_systems_list(
     assert parse_lock_holder(_LOCKS, major, minor, inode) == holder
 
 
+def test_a_holder_of_a_shared_lock_is_found_there_too() -> None:
+    assert parse_lock_holder(_LOCKS, 0xFE, 0, 43, "READ") == 400
+    assert parse_lock_holder(_LOCKS, 0xFE, 0, 42, "READ") is None
+
+
 def test_this_process_is_found_as_holder(tmp_path: Path) -> None:
     fs = RealFileSystem(str(tmp_path))
     descriptor = fs.open("lock", write=True, create=True)
@@ -185,8 +190,11 @@ def test_this_process_is_found_as_holder(tmp_path: Path) -> None:
     assert fs.try_lock(descriptor)
     assert fs.lock_holder(descriptor) == os.getpid()
     assert not fs.try_lock(fs.open("lock", write=True))
+    assert not fs.is_lock_shared(descriptor)
     fs.unlock(descriptor)
     assert fs.lock_holder(descriptor) is None
+    assert fs.try_lock_shared(descriptor)
+    assert fs.is_lock_shared(descriptor)
 
 
 def test_a_listing_is_whole_while_another_thread_is_in_the_middle_of_one(fs: RealFileSystem, tmp_path: Path) -> None:
