@@ -1,7 +1,8 @@
-"""A disk whose flush takes its time, as an SD card's does: the power-cut tests' device, that forgets what it was sent."""
+"""A disk with a slow flush, as an SD card has: the power-cut tests' device, but it forgets what it was sent."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from execstore.bench.adapters.base import Unavailable
 from execstore.bench.disks import FRESH
 from tests.power_cut.device import NAME, RecordingDevice, die_with_parent
-from tests.power_cut.machine import FileSystemKind, MountError, _unmount, mounted, workplace
+from tests.power_cut.machine import FileSystemKind, MountError, _mounts_below, _unmount, mounted, workplace
 from tests.support import PATIENCE_SECONDS, python
 
 if TYPE_CHECKING:
@@ -53,8 +54,13 @@ def slow_disk(flush_seconds: float, kind_name: str) -> Iterator[Path]:
         except MountError as error:
             raise Unavailable(str(error)) from None
         finally:
-            _unmount(point)
-            server.wait(PATIENCE_SECONDS)
+            if point in _mounts_below(folder):
+                _unmount(point)
+            with server:  # its pipes are closed and it is waited for
+                try:
+                    server.wait(PATIENCE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    server.kill()
 
 
 def main(folder: str, image: str, log: str, moment: str, flush_seconds: str) -> None:
