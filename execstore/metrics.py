@@ -219,14 +219,19 @@ def write_textfile(path: str | os.PathLike[str], text: str) -> None:
     place = os.fspath(path)
     folder, name = os.path.split(os.path.abspath(place))
     # The collector takes every *.prom of its folder, so this mustn't be one yet.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, place) from error  # nobody knows the other name
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), _TEXTFILE_MODE)
             file.write(text)
         os.replace(temporary, place)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, place) from error
         raise
 
 

@@ -19,6 +19,8 @@ from execstore.errors import ExecStoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 __all__ = ["COMMANDS", "INTERRUPTED", "cli", "run"]
 
 INTERRUPTED: Final = 130
@@ -27,14 +29,20 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("execstore.cli.demo", "Run a small compute node on job files and look at what it leaves."),
     "init": ("execstore.cli.init", "Create an empty store."),
+    "create": ("execstore.cli.create", "Store new executions, from JSON."),
     "show": ("execstore.cli.show", "Show executions in full."),
     "ls": ("execstore.cli.ls", "List executions."),
     "jobs": ("execstore.cli.jobs", "List jobs, with how their executions stand."),
+    "update": ("execstore.cli.update", "Change an execution if it is as expected."),
+    "delete": ("execstore.cli.delete", "Remove executions."),
     "events": ("execstore.cli.events", "Show what happened to an execution."),
+    "add-event": ("execstore.cli.add_event", "Note what happened to an execution."),
     "watch": ("execstore.cli.watch", "Follow the event log."),
     "watchers": ("execstore.cli.watchers", "Show how far watchers have come, or forget one."),
     "history": ("execstore.cli.history", "Show an execution's revisions and what changed in each."),
     "stats": ("execstore.cli.stats", "Count what is in the store."),
+    "metrics": ("execstore.cli.metrics", "Print metrics for Prometheus and its like."),
+    "prune": ("execstore.cli.prune", "Remove executions that ended long ago."),
     "gc": ("execstore.cli.gc", "Remove old events from the event log."),
     "verify": ("execstore.cli.verify", "Check the whole store for damage."),
     "repair": ("execstore.cli.repair", "Mend what verify finds; damaged files are set aside."),
@@ -43,6 +51,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bench": ("execstore.cli.bench", "Measure how fast the store is here."),
     "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
     "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
+    "completion": ("execstore.cli.completion", "Print what a shell needs to complete a line."),
+    "man": ("execstore.cli.man", "Print the manual page."),
 }
 """Each command's module, whose ``command`` it is, and its short help, so that ``--help`` needs to load none of them."""
 
@@ -60,6 +70,13 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands by their table, so that a line is completed without loading them, and the options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for completion
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

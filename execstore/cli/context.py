@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_STORE",
     "Settings",
+    "complete_states",
     "find_execution",
     "find_job_id",
     "json_option",
     "open_to_read",
+    "open_to_write",
     "shorten_ids",
     "state_option",
     "store_option",
@@ -113,7 +115,12 @@ def _parse_state(ctx: click.Context, parameter: click.Parameter, value: str | No
 
 def state_option(help_text: str) -> Callable[[_Function], _Function]:
     """Add ``--state``, the parameter ``state``: an ``ExecutionState``, named in any case, or ``None``."""
-    return click.option("--state", metavar="S", callback=_parse_state, help=help_text)
+    return click.option("--state", metavar="S", callback=_parse_state, shell_complete=complete_states, help=help_text)
+
+
+def complete_states(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """For the shell: the states that a text is the beginning of."""
+    return [state.value for state in ExecutionState if state.value.lower().startswith(incomplete.lower())]
 
 
 def open_to_read(settings: Settings) -> Store:
@@ -121,6 +128,14 @@ def open_to_read(settings: Settings) -> Store:
     from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
 
     return Store(settings.path, read_only=True)
+
+
+def open_to_write(settings: Settings) -> Store:
+    """Open the store, which must be there: a path that was mistyped doesn't become one."""
+    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+
+    Store(settings.path, read_only=True).close()
+    return Store(settings.path)
 
 
 def find_execution(store: Store, prefix: str) -> Execution:

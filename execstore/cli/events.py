@@ -7,6 +7,7 @@ import time
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_read, time_options
+from execstore.cli.options import id_argument
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import Column, render_table
 from execstore.cli.times import TimeStyle, format_time
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command(name="events")
-@click.argument("execution_id", metavar="ID")
+@id_argument()
 @time_options
 @json_option
 @click.pass_obj

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from execstore.cli.context import Settings, json_option, open_to_read
+from execstore.cli.options import older_than_option
 from execstore.cli.output import note, one_line, print_json, print_lines
-from execstore.cli.times import parse_duration
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -18,20 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-def _parse_age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, parameter) from None
-
-
 @click.command(name="gc")
-@click.option(
-    "--older-than",
-    "retention",
-    metavar="AGE",
-    callback=_parse_age,
-    help="Remove what is older than this (7d, 36h, 0).  [default: what the store was told, or 24h]",
+@older_than_option(
+    "retention", "Remove what is older than this (7d, 36h, 0).  [default: what the store was told, or 24h]"
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_read, time_options
+from execstore.cli.options import id_argument
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import Column, cut, render_table, state_colour
 from execstore.cli.times import TimeStyle, format_time
@@ -24,7 +25,7 @@ _VALUE_WIDTH: Final = 60
 
 
 @click.command(name="history")
-@click.argument("execution_id", metavar="ID")
+@id_argument()
 @time_options
 @json_option
 @click.pass_obj

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_read, time_options
+from execstore.cli.options import id_argument
 from execstore.cli.output import one_line, print_json_array, print_lines, several_lines
 from execstore.cli.table import state_colour
 from execstore.cli.times import TimeStyle, format_time
@@ -23,7 +24,7 @@ __all__ = ["command"]
 
 
 @click.command(name="show")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@id_argument(several=True)
 @time_options
 @json_option
 @click.pass_obj
