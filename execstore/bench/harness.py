@@ -19,7 +19,7 @@ from execstore.bench.adapters import CONTENDERS, has, shares
 from execstore.bench.adapters.base import Unavailable
 from execstore.bench.contender import Contender
 from execstore.bench.measure import latency, ratio
-from execstore.bench.workloads import OPERATIONS, Plan
+from execstore.bench.workloads import BY_NAME, OPERATIONS, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,7 @@ __all__ = ["BASELINE", "Settings", "measure"]
 
 BASELINE: Final = "execstore"
 _COSTED: Final = ("create", "update", "add_event", "delete")
+_LAST: Final = "open"
 _SECTOR: Final = 512
 _HEAD_START_SECONDS: Final = 0.03
 
@@ -109,6 +110,8 @@ def measure(folder: str, settings: Settings, say: Callable[[str], None]) -> dict
             if settings.sustained_seconds and size == settings.writers_size:
                 say(f"{size:,} executions: {settings.sustained_seconds:g} s of updates")
                 found["sustained"] = _sustained(contenders, settings, plan)
+            if _LAST in settings.operations:
+                found["operations"] |= _opening(contenders, settings, plan)
             found["peak_memory_bytes"] = {each.name: each.peak_memory_bytes() for each in contenders}
             found["disk_bytes"] = {each.name: _allocated_bytes(os.path.join(work, each.name)) for each in contenders}
             sizes[str(size)] = found
@@ -159,16 +162,39 @@ def _rounds(count: int, settings: Settings) -> Iterator[int]:
 def _one_writer(contenders: Sequence[Contender], settings: Settings, plan: Plan) -> dict[str, Any]:
     """``{operation: {contender: {median_us, p99_us, p999_us, greatest_us, calls, ratio?}}}``."""
     samples: dict[str, dict[str, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
+    names = [each.name for each in OPERATIONS if each.name in {*settings.operations, "delete"} - {_LAST}]
+    _round(contenders, settings, plan, names, 0)  # to warm up
     for number in _rounds(settings.rounds, settings):
-        for operation in OPERATIONS:
-            if operation.name not in settings.operations and operation.name != "delete":
-                continue
-            wanted = None if operation.name == "delete" else settings.calls(operation.quick, operation.per_round)
-            numbers, argument = plan.next(operation.name, wanted)
-            for contender in _turns(contenders, number):
-                if numbers and has(contender.name, operation.name):
-                    answer = contender.ask(operation.name, numbers, argument)
-                    samples[operation.name][contender.name].append(answer["ns"])
+        for operation, by_name in _round(contenders, settings, plan, names, number).items():
+            for name, times in by_name.items():
+                samples[operation][name].append(times)
+    return _latencies(samples, settings)
+
+
+def _opening(contenders: Sequence[Contender], settings: Settings, plan: Plan) -> dict[str, Any]:
+    """The same for opening, which comes last: SQLite, once closed, has to make its log anew."""
+    samples: dict[str, dict[str, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
+    for number in _rounds(settings.rounds, settings):
+        for name, times in _round(contenders, settings, plan, [_LAST], number)[_LAST].items():
+            samples[_LAST][name].append(times)
+    return _latencies(samples, settings)
+
+
+def _round(
+    contenders: Sequence[Contender], settings: Settings, plan: Plan, names: Sequence[str], number: int
+) -> dict[str, dict[str, list[int]]]:
+    """A batch of each operation by each contender: operation to contender to times in nanoseconds."""
+    times: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for name in names:
+        wanted = None if name == "delete" else settings.calls(BY_NAME[name].quick, BY_NAME[name].per_round)
+        numbers, argument = plan.next(name, wanted)
+        for contender in _turns(contenders, number):
+            if numbers and has(contender.name, name):
+                times[name][contender.name] = contender.ask(name, numbers, argument)["ns"]
+    return times
+
+
+def _latencies(samples: dict[str, dict[str, list[list[int]]]], settings: Settings) -> dict[str, Any]:
     return {
         operation: {name: asdict(latency(rounds)) | _ratio(rounds, by_name) for name, rounds in by_name.items()}
         for operation, by_name in samples.items()
