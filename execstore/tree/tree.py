@@ -33,6 +33,7 @@ from execstore.errors import (
     UnsupportedFilesystemError,
 )
 from execstore.tree import recovery, reserve
+from execstore.tree.access import warn_once
 from execstore.tree.change import Change
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.head import Head, HeadFile, is_settled
@@ -126,6 +127,7 @@ class Tree:
         self._closed = False
         self._pending: list[Record] = []
         self._own_pending: set[int] = set()
+        self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
         self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
         self._cut_off: tuple[bytes, Overlay | None, Mapping[str, Any]] | None = None
@@ -135,6 +137,7 @@ class Tree:
         self.on_close: Callable[[], None] | None = None
         self.on_flush: Callable[[int], None] | None = None  # told the nanoseconds of each commit's flush, lock held
         self._make_place(path, may_create=may_create and not read_only)
+        warn_once(self._absolute_path)
         try:
             self._fs = file_system(path)
             form = self._prepare(journal_bytes, segment_bytes, may_create=may_create)
@@ -256,7 +259,7 @@ class Tree:
         records = self._staged_after(head)
         if records:
             self._journal.rewrite(head.journal, head.offset, records[-1].end)
-            self._publish(records)
+            self._publish(records, head)
 
     def close(self) -> None:
         """Close the handle; the last one leaves the store clean, so that the next opening has nothing to do."""
@@ -535,7 +538,7 @@ class Tree:
     def _begin_locked(self) -> Change:
         try:
             self._check_open()
-            head = self._settled_head()
+            head = self._begun_at = self._settled_head()
             if not self._reserve_whole:
                 self._refill_reserve()
             self._staged_after(head)
@@ -639,7 +642,7 @@ class Tree:
 
     def _stage(self, change: Change) -> int:
         """Phase 1: the record is in the journal file, and decisions from now on reckon with it."""
-        head = self._head_now()
+        head = self._begun_at  # the lock is held since, so it hasn't changed
         if self._pending:
             last = self._pending[-1]
             transaction, checksum, offset = last.transaction, last.checksum, last.end
@@ -688,16 +691,14 @@ class Tree:
             self._durable = records[-1].transaction
         with self._change_lock.held():
             head = self._settled_head()
-            self._publish([record for record in records if record.transaction > head.published])
-            head = self._head_now()
+            head = self._publish([record for record in records if record.transaction > head.published], head)
             if head.offset >= self._journal_bytes * 3 // 4:
                 self._rotate(head)
 
-    def _publish(self, records: list[Record]) -> None:
-        """Phase 3. Holds the change lock; the records are durable and follow the published ones."""
+    def _publish(self, records: list[Record], head: Head) -> Head:
+        """Phase 3. Holds the change lock; the records are durable and follow those of the head. Gives the new head."""
         if not records:
-            return
-        head = self._head_now()
+            return head
         last = records[-1]
         self._head.write(replace(head, begun=last.transaction, clean=False))
         try:
@@ -713,10 +714,12 @@ class Tree:
                 if again.errno not in FULL:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
-        self._head.write(recovery.head_after(last, head.journal))
+        head = recovery.head_after(last, head.journal)
+        self._head.write(head)
         self._forget_pending(last.transaction)
         if self.on_change is not None:
             self.on_change()
+        return head
 
     def _rotate(self, head: Head) -> None:
         """Go on in the other journal file. Holds both locks."""
@@ -726,8 +729,7 @@ class Tree:
                 self._journal.flush(head.journal)
             except OSError as error:
                 raise self._fail(error) from error
-            self._publish(staged)
-            head = self._head_now()
+            head = self._publish(staged, head)
         try:
             self._fs.sync(self._journaled_paths())
         except OSError as error:
@@ -792,9 +794,9 @@ class Tree:
         if head.begun != head.published:
             records = self._records_after(head, head.begun)
             if records and records[-1].transaction == head.begun:
-                self._publish(records)
-            else:  # it was a recovery that was cut off
-                self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
+                return self._publish(records, head)
+            # It was a recovery that was cut off.
+            self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
             return self._head_now()
         return head
 
