@@ -250,7 +250,7 @@ class Tree:
                 self._journal.flush(head.journal)
                 publish(self._fs, [record])
                 head = recovery.head_after(record, head.journal)
-            self._fs.sync(())
+            self._fs.sync(self._journaled_paths())
             self._fs.remove(UNFLUSHED_PATH)
         self._head.write(head)
 
@@ -453,6 +453,10 @@ class Tree:
             records: Sequence[Record] = recovery.read_journal(self._journal, self.path).records
         else:
             records = self._records_after(head, head.begun)
+            if not records or records[-1].transaction != head.begun:
+                # A recovery stands still. What it does is in the journal, and doing more of that does no harm.
+                journaled = recovery.read_journal(self._journal, self.path).records
+                records = [record for record in journaled if record.transaction <= head.begun]
             if not records or records[-1].transaction != head.begun:
                 return None
         return (Overlay(step for record in records for step in record.steps),), records[-1].values
@@ -745,7 +749,11 @@ class Tree:
 
     def _records_after(self, head: Head, until: int | None = None) -> list[Record]:
         """The staged records behind the published ones, as far as they are whole by now."""
-        records = [record for record in self._pending if record.transaction > head.published]
+        records = [
+            record
+            for record in self._pending
+            if record.transaction > head.published and (until is None or record.transaction <= until)
+        ]
         if records:
             offset, transaction, checksum = records[-1].end, records[-1].transaction, records[-1].checksum
         else:
