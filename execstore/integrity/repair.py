@@ -52,6 +52,8 @@ def mend(change: Change) -> None:
 
 def _repair(change: Change) -> list[RepairAction]:
     actions: list[RepairAction] = []
+    for path, reason in change.wrong_folders(LAYOUT).items():
+        actions.append(RepairAction(path, f"set aside: {reason}", change.set_folder_aside(path, reason)))
     groups: dict[str, dict[str, dict[str, str]]] = {STATE_INDEX: defaultdict(dict), JOB_INDEX: defaultdict(dict)}
     names: set[str] = set()
     newest = change.values.get(TIME, 0)

@@ -148,6 +148,10 @@ class Change(Reader):
         self._do(Remove(path))
         return place
 
+    def set_folder_aside(self, path: str, reason: str) -> str:
+        """The same for what stands where a folder belongs. The folder is made anew when something goes into it."""
+        return set_aside(self._fs, path, reason)
+
     def unmark_named(self, index: str, group_name: str, name: str) -> None:
         """Remove an index entry by names that `groups` and `members_named` gave."""
         self._do(Remove(f"{index}/{group_name}/{name}"))

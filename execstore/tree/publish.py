@@ -118,7 +118,11 @@ def _do(fs: FileSystem, step: Step) -> None:
 def _append(fs: FileSystem, step: Append) -> None:
     if step.offset:
         # What may stand behind the bytes is the rest of a write that a power cut tore; the file ends here.
-        fs.overwrite(step.path, step.offset, step.data, truncate=True)
+        try:
+            fs.overwrite(step.path, step.offset, step.data, truncate=True)
+        except FileNotFoundError:  # somebody removed the folder; what stood there is lost, the change isn't
+            _make_folders(fs, step.path.rpartition("/")[0])
+            fs.overwrite(step.path, step.offset, step.data, truncate=True)
         return
     if not _created(fs, step.path, step.data):
         put_file(fs, step.path, step.data)

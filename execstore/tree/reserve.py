@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from execstore.tree.names import RESERVE_FOLDER
+from execstore.tree.quarantine import set_aside
 
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
@@ -27,16 +28,23 @@ _BLOCK_BYTES = 4096
 
 def is_whole(fs: FileSystem) -> bool:
     """Whether all of it is there: another process may have given it back, or a power cut taken it."""
-    return all(fs.size(f"{RESERVE_FOLDER}/{number}") == _FILE_BYTES for number in range(_FILES))
+    try:
+        return all(fs.size(f"{RESERVE_FOLDER}/{number}") == _FILE_BYTES for number in range(_FILES))
+    except NotADirectoryError:
+        return False
 
 
 def ensure(fs: FileSystem) -> None:
     """Make the reserve whole. ``OSError`` if there is no room for it."""
+    if fs.kind(RESERVE_FOLDER) not in {"folder", None}:
+        set_aside(fs, RESERVE_FOLDER, "it is no folder")
     with contextlib.suppress(FileExistsError):
         fs.make_folder(RESERVE_FOLDER)
     for number in range(_FILES):
         path = f"{RESERVE_FOLDER}/{number}"
         if fs.size(path) != _FILE_BYTES:
+            if fs.kind(path) == "folder":
+                set_aside(fs, path, "it is a folder")
             with contextlib.suppress(FileNotFoundError):
                 fs.remove(path)
             fs.create(path, _FILL[:_FILE_BYTES])
@@ -45,7 +53,7 @@ def ensure(fs: FileSystem) -> None:
 def release(fs: FileSystem) -> None:
     """Give the room back."""
     for number in range(_FILES):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             fs.remove(f"{RESERVE_FOLDER}/{number}")
 
 
