@@ -16,7 +16,8 @@ class Problem:
     """One thing that is wrong.
 
     ``kind`` is a short word for programs (``"record"``, ``"index"``, ``"events"``, ``"counts"``, ``"log"``, ``"head"``,
-    ``"checkpoint"``, ``"stranger"``); ``path`` is relative to the store's folder; ``reason`` is a sentence.
+    ``"checkpoint"``, ``"folder"``, ``"stranger"``); ``path`` is relative to the store's folder; ``reason``
+    is a sentence.
     """
 
     path: str
@@ -30,12 +31,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """Every problem, in the order of their paths, and how much was looked at."""
+    """Every problem, in the order of their paths, and how much was looked at.
+
+    ``warnings`` are sentences about what is no damage but may lead to some.
+    """
 
     problems: tuple[Problem, ...]
     executions: int
     execution_events: int
     log_events: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -50,6 +55,7 @@ class VerifyReport:
             "execution_events": self.execution_events,
             "log_events": self.log_events,
             "problems": [problem.to_dict() for problem in self.problems],
+            "warnings": list(self.warnings),
         }
 
 

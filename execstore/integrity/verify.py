@@ -26,6 +26,7 @@ from execstore.schema import (
     STATE_INDEX,
     counts_of,
 )
+from execstore.tree.access import others_may_write
 from execstore.tree.reader import Reader
 from execstore.tree.segments import LogState
 
@@ -42,6 +43,11 @@ class _Found(NamedTuple):
 
 def verify(store: Store) -> VerifyReport:
     """Check the whole store; see `Store.verify`."""
+    sentence = others_may_write(store.path)
+    warnings = () if sentence is None else (sentence,)
+    wrong_folders = store.look(_wrong_folders)
+    if wrong_folders:
+        return VerifyReport(tuple(sorted(wrong_folders)), 0, 0, 0, warnings)
     problems: list[Problem] = list(store.look(_strangers))
     names = store.look(partial(_record_names, collection=EXECUTIONS))
     events = 0
@@ -56,11 +62,18 @@ def verify(store: Store) -> VerifyReport:
         for name in store.look(partial(_record_names, collection=collection)):
             problems += store.look(partial(_check_checkpoint, collection=collection, name=name))
     log_problems, log_events = _check_log(store)
-    return VerifyReport(tuple(sorted({*problems, *log_problems})), len(names), events, log_events)
+    return VerifyReport(tuple(sorted({*problems, *log_problems})), len(names), events, log_events, warnings)
 
 
 def _record_names(reader: Reader, collection: str) -> list[str]:
     return reader.record_names(collection)
+
+
+def _wrong_folders(reader: Reader) -> list[Problem]:
+    return [
+        Problem(path, "folder", f"{reason}; nothing else was checked, 'execstore repair' sets it aside")
+        for path, reason in reader.wrong_folders(LAYOUT).items()
+    ]
 
 
 def _strangers(reader: Reader) -> list[Problem]:

@@ -38,6 +38,7 @@ _HEADER = re.compile(
 _HEADER_MAXIMUM = 128
 _FILL = b"\n" * 65536
 _PAGE = 4096
+_MAXIMUM_BYTES = 1 << 30  # a file of 10 GB is damage, and isn't to be read into memory
 
 
 class Record(NamedTuple):
@@ -174,7 +175,7 @@ class JournalFiles:
     def chain(self, number: int) -> list[Record]:
         """All valid records of one file, in order."""
         descriptor = self._descriptors[number]
-        data = self._read(descriptor, 0, self._fs.length(descriptor))
+        data = self._read(descriptor, 0, min(self._fs.length(descriptor), _MAXIMUM_BYTES))
         records: list[Record] = []
         record = parse_record(data, 0, self._seed)
         while record is not None:

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from execstore.errors import StoreCorruptedError
-from execstore.tree.names import NEW_NAME, engine_names
+from execstore.tree.names import NEW_NAME, RESERVE_FOLDER, engine_names
 from execstore.tree.paths import (
     DOTTED,
     decode_name,
@@ -219,6 +219,23 @@ class Reader:
             return None if target == expected else WrongMarker(path, f"it leads to {target}, not to {expected}")
         # Where links can't be had an empty file stands for one.
         return None if kind == "file" else WrongMarker(path, f"it is no link but a {kind}")
+
+    def wrong_folders(self, layout: Layout) -> dict[str, str]:
+        """What stands where a folder belongs and is none: path to reason. No look into such a place succeeds."""
+        found: dict[str, str] = {}
+        for folder in [*layout.folders(), RESERVE_FOLDER]:
+            self._check_folder(folder, found)
+        for index in layout.indexes:
+            if index not in found:
+                for name in self._names(index):
+                    if not name.startswith(DOTTED):
+                        self._check_folder(f"{index}/{name}", found)
+        return found
+
+    def _check_folder(self, path: str, found: dict[str, str]) -> None:
+        kind = self._fs.kind(path)
+        if kind not in {"folder", None}:
+            found[path] = f"it is no folder but a {kind}" if kind != "other" else "it is no folder"
 
     def strangers(self, layout: Layout) -> list[str]:
         """The paths of all that this program can't have put there."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,6 +90,36 @@ def test_a_reader_sees_what_is_being_published_and_waits_for_nobody(
     with in_the_middle_of_a_publication(open_tree):
         # A read-only handle that was never asked before doesn't know yet whether the store was cut off.
         assert keys(reader or open_tree(read_only=True)) == ["new", "old"]
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "read-only"])
+def test_a_reader_waits_for_no_recovery_either(open_tree: Callable[..., Tree], read_only: bool) -> None:
+    tree = open_tree()
+    for key in ("a", "b", "c"):
+        write(tree, key)
+    reader = open_tree(read_only=read_only)
+    assert keys(reader) == ["a", "b", "c"]
+    head = tree._head_now()
+    with tree._flush_lock.held(), tree._change_lock.held():
+        tree._head.write(replace(head, published=0))
+        assert keys(reader) == ["a", "b", "c"]
+        tree._head.write(head)
+
+
+def test_a_publication_that_was_cut_off_is_finished_though_more_was_staged_since(
+    open_tree: Callable[..., Tree], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By doing what it had to do, and not by a recovery of all that the journal holds."""
+    one, other = open_tree(), open_tree()
+    stage(one, "a")
+    stage(other, "b")
+    head = one._head_now()
+    one._journal.flush(head.journal)
+    one._head.write(replace(head, begun=head.published + 1))  # and then it dies
+    with caplog.at_level(logging.INFO, "execstore"):
+        write(other, "c")
+    assert keys(other) == ["a", "b", "c"]
+    assert caplog.records == []
 
 
 def test_a_reader_waits_for_one_that_is_opening_the_store(open_tree: Callable[..., Tree]) -> None:
