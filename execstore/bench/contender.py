@@ -79,6 +79,11 @@ class Contender:
         """The most memory it had; 0 where the system doesn't say."""
         return self._number("status", "VmHWM") * 1024
 
+    def forget_peak_memory(self) -> None:
+        """Let the peak be that of what comes from now on, where the system can."""
+        with contextlib.suppress(OSError), open(f"/proc/{self._process.pid}/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+
     def _number(self, file_name: str, field: str) -> int:
         try:
             with open(f"/proc/{self._process.pid}/{file_name}", encoding="ascii", errors="replace") as file:

@@ -137,6 +137,7 @@ def _started(
                 continue
             say(f"{size:,} executions: filling {name}")
             contender.ask("fill", [size])
+            contender.forget_peak_memory()
             contenders.append(contender)
         os.sync()
         yield contenders

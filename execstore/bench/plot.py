@@ -33,6 +33,11 @@ def _draw(axes: Any, title: str, label: str, lines: dict[str, list[tuple[float, 
             *zip(*sorted(points), strict=True), marker="o", label=name, linewidth=2.4 if name == "execstore" else 1
         )
     axes.set(title=title, xlabel=label, xscale="log", yscale="log")
+    places = sorted({x for points in lines.values() for x, _ in points})
+    axes.set_xticks(places, [f"{place:,.0f}" for place in places])
+    axes.xaxis.minorticks_off()
+    for each in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        each(lambda value, _: f"{value:,.0f}" if str(value)[0] in "125" else "")
     axes.grid(visible=True, which="both", alpha=0.2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_FOLDER = click.Path(exists=True, file_okay=False, writable=True)
+
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     if value is None:
@@ -35,13 +38,20 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return numbers
 
 
+def _new_file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refused before anything is measured, not after."""
+    if value is not None and not (value.endswith((".svg", ".png")) and os.path.isdir(os.path.dirname(value) or ".")):
+        raise click.BadParameter(f"takes an .svg or .png in a folder that is there, not {value!r}", ctx, parameter)
+    return value
+
+
 @click.group(name="bench", invoke_without_command=True)
 @click.option("--quick", is_flag=True, help="A small store and few calls: under a minute.")
 @click.option(
     "--on",
     "folder",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, writable=True),
+    type=_FOLDER,
     help="Work in a new folder here, to measure another disk.  [default: the folder for temporary files]",
 )
 @click.option("--only", metavar="NAME,…", multiple=True, help="Only these contenders, or only these operations.")
@@ -52,8 +62,10 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option("--sustained", metavar="SECONDS", type=click.FloatRange(0), help="Let each update for so long, too.")
 @click.option("--fresh", type=click.Choice(["ext4", "xfs"]), help="Measure on a new file system in an image (root).")
 @click.option("--flush-ms", metavar="MS", type=click.FloatRange(0), help="On a disk whose flush takes so long (root).")
-@click.option("--plot", metavar="FILE", help="Draw the figures into an SVG or PNG file.")
-@click.option("--record", metavar="DIR", help="Keep the figures in RESULTS.md and ratios.json of this folder.")
+@click.option("--plot", metavar="FILE", callback=_new_file, help="Draw the figures into an SVG or PNG file.")
+@click.option(
+    "--record", metavar="DIR", type=_FOLDER, help="Keep the figures in RESULTS.md and ratios.json of this folder."
+)
 @click.option("--check", metavar="FILE", help="Fail if a ratio is less than half of the one in this ratios.json.")
 @json_option
 @click.pass_context

@@ -314,6 +314,8 @@ def test_the_command(
         (["--only", "oracle"], "'oracle' is none of execstore, bbolt"),
         (["--threads", "1,x"], "takes numbers over 0"),
         (["--check", "no-such-file"], "can't be read"),
+        (["--plot", "no-such-folder/plot.svg"], "takes an .svg or .png in a folder that is there"),
+        (["--record", "no-such-folder"], "does not exist"),
         (["--fresh", "fat"], "'fat' is not one of"),
     ],
 )
