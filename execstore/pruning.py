@@ -10,8 +10,8 @@ wait for some milliseconds at most.
 
 By hand (`prune`), candidates are read page by page and the rule is applied to all of them once; each is looked at again
 when its turn comes, and stays if it changed meanwhile. In writers (`Pruner`), a sweep over all candidates is spread
-over many commits; it remembers when the first of those that stay will be old enough, and the next sweep begins then,
-but there are no more than eight sweeps in the time that executions are kept.
+over many commits. It reads each record once, and remembers when those that stay will be old enough (some 200 bytes
+each); the next sweep begins when the first of them is, but there are no more than eight in the time that they are kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LOG = logging.getLogger("execstore")
 _SECOND_NS = 10**9
 
 # By hand: how many records one look reads, and how much one change removes at most.
-_RECORDS_A_LOOK = 256
+_RECORDS_A_LOOK = 8  # so short that writers hardly ever outrun it
 _DELETES_A_CHANGE = 8  # four files each, and on some disks it takes a millisecond to remove one
 _BYTES_A_CHANGE = 1 << 20
 
@@ -139,8 +139,8 @@ class PruneReport:
 
 
 def _names(reader: Reader, states: Iterable[ExecutionState]) -> list[str]:
-    """The names of the records in these states, in an order that doesn't depend on the disk."""
-    return sorted(name for state in states for name in reader.members(STATE_INDEX, state.value))
+    """The names of the records in these states, unsorted."""
+    return [name for state in states for name in reader.members(STATE_INDEX, state.value)]
 
 
 def _load(reader: Reader, names: Iterable[str]) -> list[Candidate]:
@@ -240,6 +240,7 @@ class Pruner:
         self._is_sweeping = False
         self._sweep_ns = 0
         self._names: list[str] = []  # what the sweep has still to look at
+        self._due_of: dict[str, int] = {}  # when those that stay are old enough, so that they are read no second time
         self._going: list[Candidate] = []  # what it found that goes
         self._first_due_ns = 0  # when the first of those that stay is old enough
 
@@ -263,43 +264,55 @@ class Pruner:
 
     def _run(self, tree: Tree, now_ns: int) -> int:
         """Go on with the sweep; returns the nanoseconds until the next run."""
-        if not self._is_sweeping:
-            self._begin_sweep(tree, now_ns)
-        if not self._going and self._names:
-            self._look(tree, now_ns)
-        if self._going:
-            change = tree.try_begin()
-            if change is None:
-                return _NEXT_IF_BUSY_NS
-            batch = next(_batches(self._going))
-            _delete(tree, change, batch, self._rules)
-            del self._going[: len(batch)]
+        # All of it under the lock, if it is free: without it, a look at many files would have to be taken again and
+        # again while others write.
+        change = tree.try_begin()
+        if change is None:
+            return _NEXT_IF_BUSY_NS
+        try:
+            if not self._is_sweeping:
+                self._begin_sweep(change, now_ns)
+            if not self._going:
+                self._look(change, now_ns)
+        except BaseException:
+            tree.rollback(change)
+            raise
+        batch = next(_batches(self._going), [])
+        _delete(tree, change, batch, self._rules)
+        del self._going[: len(batch)]
         if self._going or self._names:
             return _NEXT_IF_MORE_NS
         self._is_sweeping = False
         shortest_ns = max(self._rule.older_than_ns // _SWEEPS_A_RETENTION, _SECOND_NS)
         return max(self._first_due_ns, self._sweep_ns + shortest_ns) - now_ns
 
-    def _begin_sweep(self, tree: Tree, now_ns: int) -> None:
-        def look(reader: Reader) -> tuple[list[str], int]:
-            return _names(reader, self._rule.states), LogState.of(reader.values).latest
-
-        names, latest = tree.read(look)
+    def _begin_sweep(self, reader: Reader, now_ns: int) -> None:
+        due_of: dict[str, int] = {}
+        names: list[str] = []
+        for name in _names(reader, self._rule.states):
+            due_ns = self._due_of.get(name, now_ns)
+            if due_ns > now_ns:
+                due_of[name] = due_ns
+            else:
+                names.append(name)
+        names.sort()
         # Handles that see one commit each, as of a script under cron, mustn't all look at the same records.
-        start = latest * _RECORDS_A_RUN % len(names) if names else 0
+        start = LogState.of(reader.values).latest * _RECORDS_A_RUN % len(names) if names else 0
         self._names = names[start:] + names[:start]
         self._names.reverse()  # they are taken from the end
+        self._due_of = due_of
         self._sweep_ns = now_ns
         # What ends from now on needn't be seen by this sweep: it goes after the others.
-        self._first_due_ns = now_ns + self._rule.older_than_ns
+        self._first_due_ns = min(due_of.values(), default=now_ns + self._rule.older_than_ns)
         self._is_sweeping = True
 
-    def _look(self, tree: Tree, now_ns: int) -> None:
-        page = self._names[-_RECORDS_A_RUN:]
-        found = tree.read(lambda reader: _load(reader, page))
+    def _look(self, reader: Reader, now_ns: int) -> None:
+        found = _load(reader, self._names[-_RECORDS_A_RUN:])
         del self._names[-_RECORDS_A_RUN:]
         self._going = decide(found, self._rule, now_ns)
         going = {each.execution_id for each in self._going}
         for each in found:
             if each.execution_id not in going:
-                self._first_due_ns = min(self._first_due_ns, each.modify_time + self._rule.older_than_ns)
+                due_ns = each.modify_time + self._rule.older_than_ns
+                self._due_of[reader.name_of(each.execution_id)] = due_ns
+                self._first_due_ns = min(self._first_due_ns, due_ns)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from execstore import Execution, ExecutionState, Store
 from execstore.errors import InvalidArgumentError, StoreFullError, StoreReadOnlyError, TransactionOpenError
 from execstore.pruning import TERMINAL_STATES, Candidate, Pruner, PruneRule, decide
+from execstore.records import parse_execution
 from execstore.tree.tree import Tree
 from execstore.watcher import Operation
 from tests.support import log_entries, make_event, make_execution, make_request
@@ -312,6 +313,27 @@ def test_a_commit_that_needs_no_look_pays_nothing(
     for number in range(50):
         store.checkpoint("c", number)
     assert commits.counts == {}
+
+
+def test_a_record_is_read_once_and_once_more_to_go(
+    open_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(durability="relaxed", clock=clock, retention=timedelta(days=8))
+    reads: Counter[str] = Counter()
+
+    def counted(record: bytes) -> Execution:
+        execution = parse_execution(record)
+        reads[execution.id] += 1
+        return execution
+
+    monkeypatch.setattr("execstore.pruning.parse_execution", counted)
+    for number in range(40):
+        end(store, f"e{number:02}")
+    for _ in range(10 * 24):
+        clock.now += HOUR_NS
+        store.checkpoint("c", 1)
+    assert ids(store) == []
+    assert max(reads.values()) == 2
 
 
 def test_who_has_the_lock_is_not_waited_for(open_store: StoreFactory, clock: FakeClock) -> None:
