@@ -371,8 +371,12 @@ class Tree:
         while not self._change_lock.try_acquire():
             elapsed_seconds = time.monotonic() - started
             line = self._head.first_line()
-            head = self._head.at(line) if elapsed_seconds > _STUCK_SECONDS else None
-            view = None if head is None else self._journaled_view(head)
+            head = self._head.at(line)
+            view: tuple[tuple[Overlay, ...], Mapping[str, Any]] | None = None
+            if head is not None and head.begun == head.published:
+                view = (), head.values
+            elif head is not None and elapsed_seconds > _STUCK_SECONDS:
+                view = self._journaled_view(head)
             if view is not None:
                 try:
                     result = look(Reader(self._fs, self.path, *view))

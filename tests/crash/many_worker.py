@@ -167,7 +167,10 @@ def write_for_ever(path: str, name: str, log: Log) -> None:
         log(kind="started")
         writer = Writer(store, name, log)
         while True:
-            writer.step()
+            try:
+                writer.step()
+            except StoreBusyError as error:  # it didn't come to a change: a read waited for too long
+                log(kind="busy", holder=error.holder_pid)
 
 
 def read_for_ever(path: str, name: str, log: Log) -> None:

@@ -33,14 +33,14 @@ class Interrupted(RealFileSystem):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        self.meanwhile: Callable[[], object] = lambda: None
+        self.meanwhile: Callable[[str], object] = lambda path: None
 
     def names(self, path: str) -> list[str]:
-        self.meanwhile()
+        self.meanwhile(path)
         return super().names(path)
 
     def read(self, path: str, maximum: int, offset: int = 0) -> bytes | None:
-        self.meanwhile()
+        self.meanwhile(path)
         return super().read(path, maximum, offset)
 
 
@@ -115,7 +115,7 @@ class Writer:
         change = self.tree.begin()
         change.set_value("n", change.values.get("n", 0) + 1)
         for _ in range(chance.randint(1, 4)):
-            key = f"k{chance.randrange(12)}"
+            key = f"k{chance.randrange(5)}"
             text = chance.choice("abcdef").encode() * chance.randrange(size)
             match chance.randrange(8):
                 case 0 | 1:
@@ -130,6 +130,20 @@ class Writer:
                     change.append_log(text, 0)
                 case _:
                     change.drop_log_before(change.next_log_number() - 5)
+        self.tree.commit(change)
+        self._remember()
+
+    def write_to(self, path: str) -> None:
+        """One transaction that changes the file at ``path``, and another file with it."""
+        folder, _, name = path.partition("/")
+        change = self.tree.begin()
+        if folder == "lines":
+            change.append_lines(folder, name.removesuffix(".jsonl"), b"more\n")
+        elif folder == "log":
+            change.append_log(b"more", 0)
+        else:
+            change.put_record(folder, name.removesuffix(".json"), b"another")
+        change.put_record("records", "k0", path.encode())
         self.tree.commit(change)
         self._remember()
 
@@ -159,8 +173,8 @@ def test_it_is_one_moment_whatever_is_written_between_any_two_reads(
     assert isinstance(tree._fs, Interrupted)
     take(tree)
 
-    def meanwhile() -> None:
-        for _ in range(chance.randrange(3)):
+    def meanwhile(path: str) -> None:
+        for _ in range(chance.randrange(4)):
             writer.write()
 
     tree._fs.meanwhile = meanwhile
@@ -169,6 +183,24 @@ def test_it_is_one_moment_whatever_is_written_between_any_two_reads(
     assert moment.transaction >= newest_before
     assert (files, dict(moment.values)) == writer.history[moment.transaction]
     assert moment.unreadable == {}
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "read-only"])
+def test_a_file_that_changes_just_before_it_is_read_is_of_the_same_moment(handles: Handles, read_only: bool) -> None:
+    writer = Writer(handles, random.Random(8))
+    for _ in range(30):
+        writer.write()
+    tree = handles(file_system=Interrupted, read_only=read_only)
+    assert isinstance(tree._fs, Interrupted)
+    take(tree)
+
+    def meanwhile(path: str) -> None:
+        if "/" in path:
+            writer.write_to(path)
+
+    tree._fs.meanwhile = meanwhile
+    files, moment = take(tree)
+    assert (files, dict(moment.values)) == writer.history[moment.transaction]
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["writing", "read-only"])
@@ -182,7 +214,7 @@ def test_writers_that_are_too_fast_for_it_wait_in_the_end(handles: Handles, read
     tree.read(lambda _: None)
     refused = 0
 
-    def meanwhile() -> None:
+    def meanwhile(path: str) -> None:
         nonlocal refused
         try:
             for _ in range(12):
