@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +185,18 @@ def test_other_writers_come_in_between(store: Store, open_store: StoreFactory, m
     monkeypatch.undo()
     assert ids(store) == ["e28", *(f"f{number}" for number in range(1, begun + 1))]
     assert begun == 4
+
+
+def test_several_prune_at_once(open_store: StoreFactory) -> None:
+    with open_store(durability="relaxed") as store:
+        for number in range(60):
+            end(store, f"e{number:02}")
+        expected = ids(store)
+    stores = [open_store() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        gone = list(pool.map(lambda each: each.prune(older_than=NOTHING), stores))
+    assert sorted(itertools.chain(*gone)) == expected
+    assert ids(stores[0]) == []
 
 
 def test_a_damaged_record_stays(open_store: StoreFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
