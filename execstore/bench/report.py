@@ -9,9 +9,9 @@ from execstore.bench.harness import BASELINE
 from execstore.bench.workloads import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["WIDTH", "describe", "ratios_of", "tables"]
+__all__ = ["WIDTH", "describe", "ratios_of", "ratios_with_spread", "tables"]
 
 WIDTH: Final = 100
 _NAME_WIDTH: Final = 20
@@ -160,19 +160,20 @@ def _ratio(found: dict[str, float] | None) -> str:
 
 def ratios_of(result: dict[str, Any]) -> dict[str, float]:
     """Every ratio by a name that is the same in each run: ``{"1000 create sqlite": 1.02, ...}``."""
-    found: dict[str, float] = {}
+    return {name: round(found["value"], 3) for name, found in ratios_with_spread(result)}
+
+
+def ratios_with_spread(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
+    """The same, each with the quarter of the rounds below and above it: ``value``, ``low``, ``high``."""
     for size, parts in result["sizes"].items():
         for operation, by_name in parts["operations"].items():
-            for name, values in by_name.items():
-                if "ratio" in values:
-                    found[f"{size} {operation} {name}"] = round(values["ratio"]["value"], 3)
+            yield from _named(f"{size} {operation}", by_name)
         for kind in ("threads", "processes"):
             for operation, by_writers in parts.get(kind, {}).items():
                 for writers, by_name in by_writers.items():
-                    for name, values in by_name.items():
-                        if "ratio" in values:
-                            found[f"{size} {operation} {writers} {kind} {name}"] = round(values["ratio"]["value"], 3)
-        for name, values in parts.get("sustained", {}).items():
-            if "ratio" in values:
-                found[f"{size} sustained {name}"] = round(values["ratio"]["value"], 3)
-    return found
+                    yield from _named(f"{size} {operation} {writers} {kind}", by_name)
+        yield from _named(f"{size} sustained", parts.get("sustained", {}))
+
+
+def _named(title: str, by_name: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
+    return ((f"{title} {name}", values["ratio"]) for name, values in by_name.items() if "ratio" in values)

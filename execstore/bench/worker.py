@@ -13,6 +13,7 @@ measured. The Go program in ``go/`` speaks the same:
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -112,6 +113,7 @@ def _open(adapter: Adapter, numbers: list[int]) -> dict[str, Any]:
 
 def main(name: str, folder: str) -> None:
     """Serve standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the one who asks, and with it the input
     try:
         adapter = adapter_class(name)(folder)
     except Unavailable as error:

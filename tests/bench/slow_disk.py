@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ def slow_disk(flush_seconds: float, kind_name: str) -> Iterator[Path]:
 
 def main(folder: str, image: str, log: str, moment: str, flush_seconds: str) -> None:
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the benchmark, which then unmounts
     device = SlowDevice(folder, image, log, moment, float(flush_seconds))
     print("serving", flush=True)
     device.serve()

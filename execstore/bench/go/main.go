@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sort"
 	"sync"
@@ -62,6 +63,7 @@ type store struct {
 }
 
 func main() {
+	signal.Ignore(os.Interrupt) // Ctrl-C ends the one who asks, and with it the input
 	folder, document := os.Args[1], os.Args[2]
 	s := &store{path: filepath.Join(folder, "executions.db")}
 	text, err := os.ReadFile(document)
