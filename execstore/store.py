@@ -46,6 +46,10 @@ _T = TypeVar("_T")
 _PAGE = 256
 
 
+# Nobody gave one: the object itself tells, since a caller's own 24 hours is another.
+_UNTOLD_RETENTION: Final = timedelta(hours=24)
+
+
 class Store:
     """Executions of jobs: their records, events and states, on plain files below ``path``.
 
@@ -60,7 +64,7 @@ class Store:
             process; a power cut can lose or tear the newest changes, and the next opening mends the store first.
         lock_timeout: seconds to wait for other writers before `StoreBusyError`.
         event_retention: how long events are kept in the event log at least. The store remembers it for handles that
-            aren't given one; until it is told, it is 24 hours. Segments of the log whose events are older, and handled
+            aren't given one (or ``None``); until it is told, it is 24 hours. Segments of the log whose events are older, and handled
             by every watcher that has a checkpoint, are removed after commits, a few at a time. See ``collection``.
         event_max_bytes: how large the event log may become, for devices with little room; 0 for any size. It is
             remembered in the same way. To keep it, events go that are younger, or that a watcher hasn't handled; which
@@ -86,7 +90,7 @@ class Store:
         read_only: bool = False,
         durability: Literal["full", "relaxed"] = "full",
         lock_timeout: float = 30.0,
-        event_retention: timedelta | None = None,
+        event_retention: timedelta | None = _UNTOLD_RETENTION,
         event_max_bytes: int | None = None,
         retention: timedelta | None = None,
         long_poll_timeout: float = 10.0,
@@ -101,6 +105,8 @@ class Store:
         for name, number in (("lock_timeout", lock_timeout), ("long_poll_timeout", long_poll_timeout)):
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
+        if event_retention is _UNTOLD_RETENTION:
+            event_retention = None
         retention_ns = _checked_retention("event_retention", event_retention)
         _check_max_bytes("event_max_bytes", event_max_bytes)
         executions_retention_ns = _checked_retention("retention", retention)
