@@ -8,7 +8,7 @@ import threading
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from execstore import operations, queries
 from execstore.collection import SMALLEST_MAX_BYTES, Collector, Limits, collect, preview
@@ -64,8 +64,9 @@ class Store:
             process; a power cut can lose or tear the newest changes, and the next opening mends the store first.
         lock_timeout: seconds to wait for other writers before `StoreBusyError`.
         event_retention: how long events are kept in the event log at least. The store remembers it for handles that
-            aren't given one (or ``None``); until it is told, it is 24 hours. Segments of the log whose events are older, and handled
-            by every watcher that has a checkpoint, are removed after commits, a few at a time. See ``collection``.
+            aren't given one (or ``None``); until it is told, it is 24 hours. Segments of the log whose events are
+            older, and handled by every watcher that has a checkpoint, are removed after commits, a few at a time. See
+            ``collection``.
         event_max_bytes: how large the event log may become, for devices with little room; 0 for any size. It is
             remembered in the same way. To keep it, events go that are younger, or that a watcher hasn't handled; which
             watcher lost how many is logged as a warning, and `event_log_status` tells.
