@@ -13,6 +13,7 @@ measured. The Go program in ``go/`` speaks the same:
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -135,4 +136,7 @@ def _reply(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    try:
+        main(sys.argv[1], sys.argv[2])
+    except BrokenPipeError:
+        os._exit(0)  # the one who asked has gone; an ordinary end would try to flush into the pipe once more

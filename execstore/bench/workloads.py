@@ -130,19 +130,29 @@ class Plan:
         if name == "update":
             return self._updates(wanted)
         if name == "count":
-            return [0] * wanted, "Running"
+            return [0] * wanted, self._commonest_state()
         numbers = [self._scattered(self._read + offset) for offset in range(wanted)]
         self._read += wanted
         if name == "watch":
             numbers = [1 + number * 2 % max(2 * self.size - 100, 1) for number in numbers]
         return numbers, ""
 
+    @property
+    def _ordinary(self) -> int:
+        """How many aren't live."""
+        return self.size - (self.size + LIVE_EVERY - 1) // LIVE_EVERY
+
+    def _commonest_state(self) -> str:
+        turn, position = divmod(self._updated, self._ordinary)
+        before = _UPDATE_STATES[(turn - 1) % 2] if turn else "New"
+        return before if position * 2 < self._ordinary else _UPDATE_STATES[turn % 2]
+
     def _updates(self, wanted: int) -> tuple[list[int], str]:
         """Those that aren't live, one after the other; a batch ends where a turn through the store does.
 
         Each turn sets the other of two states, so that every update moves an index entry.
         """
-        ordinary = self.size - (self.size + LIVE_EVERY - 1) // LIVE_EVERY
+        ordinary = self._ordinary
         turn, position = divmod(self._updated, ordinary)
         wanted = min(wanted, ordinary - position)
         ordinals = [self._shuffled(position + offset, ordinary) for offset in range(wanted)]

@@ -84,6 +84,7 @@ def test_the_plan_updates_each_once_a_turn_and_moves_every_state() -> None:
     plan = Plan(200)
     ordinary = {number for number in range(200) if number % workloads.LIVE_EVERY}
     turns = []
+    assert plan.next("count", 2) == ([0, 0], "New")
     for _ in range(2):
         numbers: list[int] = []
         while len(numbers) < len(ordinary):
@@ -91,6 +92,7 @@ def test_the_plan_updates_each_once_a_turn_and_moves_every_state() -> None:
             numbers += batch
         assert sorted(numbers) == sorted(ordinary)
         turns.append(state)
+        assert plan.next("count", 1) == ([0], state)  # that of nearly all
     assert turns[0] != turns[1]
     plan.give_back_updates(10)
     assert plan.next("update", 30)[0] == numbers[-10:]
