@@ -143,14 +143,14 @@ def create_execution(change: Change, execution: Execution, events: Sequence[Even
     execution = normalize_for_create(execution)
     validate_for_create(execution)
     prepared = prepare_events(execution.id, events, rules)
-    if change.record(EXECUTIONS, execution.id) is not None:
+    if change.has_record(EXECUTIONS, execution.id):
         raise ExecutionAlreadyExistsError(execution.id)
     now = _next_time(change, rules)
     execution = execution.replace(revision=1, create_time=now, modify_time=now)
     record = _encode(execution, rules)
     state = execution.compute_state.state_type.value
 
-    _put_events(change, execution.id, prepared, now)
+    _put_events(change, execution.id, prepared, now, is_new=True)
     change.put_record(EXECUTIONS, execution.id, record, is_new=True)
     change.mark(JOB_INDEX, execution.job_id, execution.id)
     change.mark(STATE_INDEX, state, execution.id)
@@ -221,7 +221,7 @@ def add_execution_event(change: Change, execution_id: str, events: Sequence[Even
     """
     check_key(execution_id, "execution_id")
     prepared = prepare_events(execution_id, events, rules)
-    if change.record(EXECUTIONS, execution_id) is None:
+    if not change.has_record(EXECUTIONS, execution_id):
         raise ExecutionNotFoundError(execution_id)
     if prepared:
         _put_events(change, execution_id, prepared, _next_time(change, rules))
@@ -299,10 +299,13 @@ def _check_condition(stored: Execution, condition: UpdateExecutionCondition) -> 
         raise InvalidExecutionStateError(stored.id, state.value)
 
 
-def _put_events(change: Change, execution_id: str, prepared: Sequence[PreparedEvent], now: int) -> None:
+def _put_events(
+    change: Change, execution_id: str, prepared: Sequence[PreparedEvent], now: int, *, is_new: bool = False
+) -> None:
     """The events come before the upsert of the same change in the event log, as in the reference."""
     if prepared:
-        change.append_lines(EXECUTION_EVENTS, execution_id, b"".join([event.line + b"\n" for event in prepared]))
+        lines = b"".join([event.line + b"\n" for event in prepared])
+        change.append_lines(EXECUTION_EVENTS, execution_id, lines, is_new=is_new)
         for event in prepared:
             _log(change, Operation.CREATE, EXECUTION_EVENT, event.log_object, now)
 

@@ -8,7 +8,7 @@ from execstore.tree.paths import encode_name, lines_path, marker_path, marker_ta
 from execstore.tree.quarantine import set_aside
 from execstore.tree.reader import Reader
 from execstore.tree.refusal import refused_before
-from execstore.tree.segments import LOG_VALUE, LogState
+from execstore.tree.segments import LOG_VALUE, LogState, Rotation
 from execstore.tree.steps import Append, Mark, Move, Overlay, Put, Remove, RemoveFolder, Step
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
-    from execstore.tree.segments import Rotation
 
 __all__ = ["Change"]
 
@@ -42,6 +41,14 @@ class Change(Reader):
         self._rotation = rotation
         self.steps: list[Step] = []
         self._changed_values = False
+        self.is_rehearsal = False
+
+    @classmethod
+    def rehearsal(cls, reader: Reader, layout: Layout) -> Change:
+        """A change that is never committed, on top of what ``reader`` sees: it tells what a real one would do."""
+        change = cls(*reader.parts, layout, Rotation())
+        change.is_rehearsal = True
+        return change
 
     @property
     def is_empty(self) -> bool:
@@ -62,10 +69,10 @@ class Change(Reader):
     def remove_record(self, collection: str, key: str) -> None:
         self._do(Remove(record_path(collection, key)))
 
-    def append_lines(self, collection: str, key: str, lines: bytes) -> None:
-        """Add lines (each with its newline) behind those there are."""
+    def append_lines(self, collection: str, key: str, lines: bytes, *, is_new: bool = False) -> None:
+        """Add lines (each with its newline) behind those there are. ``is_new``: there are none."""
         path = lines_path(collection, key)
-        self._do(Append(path, self._size(path), lines))
+        self._do(Append(path, 0 if is_new else self._size(path), lines))
 
     def put_lines(self, collection: str, key: str, lines: bytes) -> None:
         """Replace all lines under this key."""
@@ -144,13 +151,13 @@ class Change(Reader):
 
         This happens at once. The step makes sure that a replay of the journal doesn't bring the file back.
         """
-        place = set_aside(self._fs, path, reason)
+        place = "" if self.is_rehearsal else set_aside(self._fs, path, reason)
         self._do(Remove(path))
         return place
 
     def set_folder_aside(self, path: str, reason: str) -> str:
         """The same for what stands where a folder belongs. The folder is made anew when something goes into it."""
-        return set_aside(self._fs, path, reason)
+        return "" if self.is_rehearsal else set_aside(self._fs, path, reason)
 
     def unmark_named(self, index: str, group_name: str, name: str) -> None:
         """Remove an index entry by names that `groups` and `members_named` gave."""

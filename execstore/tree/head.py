@@ -30,6 +30,8 @@ __all__ = ["FIRST_LINE_BYTES", "Head", "HeadFile", "encode_head", "is_settled", 
 FIRST_LINE_BYTES = 88
 
 _PATTERN = re.compile(rb"begun ([0-9]{20}) published ([0-9]{20}) bytes ([0-9]{8}) crc32 ([0-9a-f]{8})\n")
+_CHECKSUM = re.compile(r"[0-9a-f]{8}")
+_LARGEST_FILE = 1 << 63  # what an offset must stay below, or asking for what is there is an error of its own
 _BLOCK = 512  # the file is filled up to a multiple of this, so that a shorter head leaves nothing of a longer one
 
 
@@ -54,6 +56,10 @@ class Head:
 
 def encode_head(head: Head) -> bytes:
     """The bytes of the head file: a line of fixed length, then JSON in one line."""
+    return _with_first_line(head, _body(head))
+
+
+def _body(head: Head) -> bytes:
     members = {
         "journal": head.journal,
         "epoch": head.epoch,
@@ -62,7 +68,10 @@ def encode_head(head: Head) -> bytes:
         "clean": head.clean,
         "values": head.values,
     }
-    body = codec.encode_trusted(members) + b"\n"
+    return codec.encode_trusted(members) + b"\n"
+
+
+def _with_first_line(head: Head, body: bytes) -> bytes:
     prefix = b"begun %020d published %020d bytes %08d" % (head.begun, head.published, len(body))
     return b"%b crc32 %08x\n%b" % (prefix, zlib.crc32(body, zlib.crc32(prefix)), body)
 
@@ -78,18 +87,32 @@ def parse_head(data: bytes) -> Head | None:
         return None
     try:
         members = codec.decode(body)
-        return Head(
-            begun=int(match[1]),
-            published=int(match[2]),
-            journal=members["journal"],
-            epoch=members["epoch"],
-            offset=members["offset"],
-            checksum=int(members["checksum"], 16),
-            clean=members["clean"],
-            values=members["values"],
-        )
-    except (ValueError, KeyError, TypeError):
+    except codec.CodecError:
         return None
+    match members:
+        case {
+            "journal": 0 | 1 as journal,
+            "epoch": int(epoch),
+            "offset": int(offset),
+            "checksum": str(checksum),
+            "clean": bool(clean),
+            "values": dict(values),
+        } if type(journal) is int and 0 <= epoch and 0 <= offset < _LARGEST_FILE and _CHECKSUM.fullmatch(checksum):
+            return Head(
+                int(match[1]), int(match[2]), journal, int(epoch), int(offset), int(checksum, 16), clean, values
+            )
+    return None
+
+
+def _has_the_body_of(head: Head, other: Head) -> bool:
+    return (
+        head.values is other.values
+        and head.offset == other.offset
+        and head.checksum == other.checksum
+        and head.epoch == other.epoch
+        and head.journal == other.journal
+        and head.clean == other.clean
+    )
 
 
 def is_settled(first_line: bytes) -> bool:
@@ -106,6 +129,7 @@ class HeadFile:
         self._fs = fs
         self._descriptor = fs.open(HEAD_PATH, write=write)
         self._known: tuple[bytes, Head] | None = None
+        self._body: tuple[Head, bytes] | None = None  # of the head written last: the next is often but begun
 
     @staticmethod
     def make(fs: FileSystem, head: Head) -> None:
@@ -140,7 +164,9 @@ class HeadFile:
         return head
 
     def write(self, head: Head) -> None:
-        data = encode_head(head)
+        if self._body is None or not _has_the_body_of(head, self._body[0]):
+            self._body = head, _body(head)
+        data = _with_first_line(head, self._body[1])
         data += b"\n" * (-len(data) % _BLOCK)
         self._known = None
         write_all(self._fs, self._descriptor, data, 0)

@@ -162,8 +162,15 @@ def _move(fs: FileSystem, step: Move) -> None:
 
 
 def _make_folders(fs: FileSystem, path: str) -> None:
-    folder = ""
-    for part in path.split("/"):
-        folder = f"{folder}/{part}" if folder else part
+    """Make a folder and those above it; most often only the last one is missing."""
+    above = path.rpartition("/")[0]
+    try:
+        fs.make_folder(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        if not above:
+            raise
+        _make_folders(fs, above)
         with contextlib.suppress(FileExistsError):
-            fs.make_folder(folder)
+            fs.make_folder(path)

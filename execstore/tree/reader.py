@@ -86,6 +86,11 @@ class Reader:
         """What the layers above keep in the head (JSON values). Not to be changed."""
         return self._values
 
+    @property
+    def parts(self) -> tuple[FileSystem, str, tuple[Overlay, ...], Mapping[str, Any]]:
+        """What another reader of the same moment is made of."""
+        return self._fs, self._root, self._layers, self._values
+
     # --- by key ---
 
     def record(self, collection: str, key: str) -> bytes | None:
@@ -95,6 +100,10 @@ class Reader:
             StoreCorruptedError: something else than a file stands there.
         """
         return self._read(record_path(collection, key))
+
+    def has_record(self, collection: str, key: str) -> bool:
+        """Whether there is a document under this key."""
+        return self._exists(record_path(collection, key))
 
     def record_named(self, collection: str, name: str) -> bytes | None:
         """The document under a name that `names` or `members` gave."""
