@@ -19,11 +19,12 @@ __all__ = ["command"]
 
 
 @click.command(name="repair")
-@click.option("--dry-run", is_flag=True, help="Only say what is wrong, as 'verify' does.")
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong and what would be done.")
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
-    """Mend what 'verify' finds: indexes and counts are made anew out of the records.
+    """Mend what 'verify' finds: indexes and counts are made anew out of the records, and lost records are put back
+    from the event log if it still has them.
 
     A damaged file is moved to quarantine/ in the store's folder, with a file beside it that says why; nothing is
     deleted. Others may use the store meanwhile, but writers wait until it is done. Exit status 1 if anything is still
@@ -34,17 +35,22 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     execstore repair
     """
     from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+    from execstore.integrity.repair import rehearse  # noqa: PLC0415
 
     settings = ctx.ensure_object(Settings)
     # Looked at first, since to open a store for writing would make one where a path is wrong.
     with open_to_read(settings) as store:
         problems = store.verify().problems if dry_run else ()
+        planned = rehearse(store) if dry_run else []
     if dry_run:
         remaining = problems
         if as_json:
-            print_json({"ok": not problems, "actions": [], "remaining": [problem.to_dict() for problem in problems]})
+            actions = [action.to_dict() for action in planned]
+            remaining_objects = [problem.to_dict() for problem in problems]
+            print_json({"ok": not problems, "actions": actions, "remaining": remaining_objects})
         else:
             print_lines(_sentences(problems))
+            print_lines(f"would be done: {one_line(action.path)}: {one_line(action.action)}" for action in planned)
             print_lines([f"{len(problems)} problem(s)" if problems else "nothing to mend"])
     else:
         with Store(settings.path) as store:

@@ -1,5 +1,8 @@
 """Repair: what the records say is the truth; indexes, counts and the rest are brought in line with it.
 
+A record that is lost is put back from the event log if that still has the execution's newest change. A record that can
+be read is never replaced, even if the log has a newer revision: an import may have put an older one there.
+
 All of it is one change under the store's lock, so it happens whole. A damaged file is first moved to ``quarantine/``,
 with a file beside it that says why; nothing is deleted.
 """
@@ -9,10 +12,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from execstore.errors import StoreCorruptedError
 from execstore.integrity.checks import check_checkpoint, check_event_lines, check_log_lines, check_record
+from execstore.integrity.from_log import find_newest, read_found
 from execstore.integrity.report import RepairAction, RepairReport
 from execstore.schema import (
     CHECKPOINTS,
@@ -26,14 +30,16 @@ from execstore.schema import (
     TIME,
     counts_of,
 )
+from execstore.tree.change import Change
 from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from execstore.models import Execution
     from execstore.store import Store
-    from execstore.tree.change import Change
 
-__all__ = ["mend", "repair"]
+__all__ = ["mend", "rehearse", "repair"]
 
 _LOG = logging.getLogger("execstore")
 
@@ -42,6 +48,11 @@ def repair(store: Store) -> RepairReport:
     """Mend the store; see `Store.repair`."""
     actions = store.apply("repair", _repair)
     return RepairReport(tuple(actions), store.verify().problems)
+
+
+def rehearse(store: Store) -> list[RepairAction]:
+    """What `repair` would do now. Nothing is changed, so the handle may be read-only."""
+    return store.look(lambda reader: _repair(Change.rehearsal(reader, LAYOUT)))
 
 
 def mend(change: Change) -> None:
@@ -54,16 +65,27 @@ def _repair(change: Change) -> list[RepairAction]:
     actions: list[RepairAction] = []
     for path, reason in change.wrong_folders(LAYOUT).items():
         actions.append(RepairAction(path, f"set aside: {reason}", change.set_folder_aside(path, reason)))
-    groups: dict[str, dict[str, dict[str, str]]] = {STATE_INDEX: defaultdict(dict), JOB_INDEX: defaultdict(dict)}
-    names: set[str] = set()
+    if actions and change.is_rehearsal:
+        return actions  # what stands in the way can't be looked into
+    _mend_log(change, actions)
+    _mend_log_beginning(change, actions)
+    executions: dict[str, _Entry] = {}
+    damaged: set[str] = set()
     newest = change.values.get(TIME, 0)
     for name in sorted(change.record_names(EXECUTIONS)):
         execution = _load(change, name, actions)
-        if execution is not None:
-            names.add(name)
-            groups[STATE_INDEX][execution.compute_state.state_type.value][name] = execution.id
-            groups[JOB_INDEX][execution.job_id][name] = execution.id
+        if execution is None:
+            damaged.add(name)
+        else:
+            executions[name] = _Entry.of(execution)
             newest = max(newest, execution.modify_time)
+    for execution in _put_back(change, executions, damaged, actions):
+        executions[change.name_of(execution.id)] = _Entry.of(execution)
+        newest = max(newest, execution.modify_time)
+    groups: dict[str, dict[str, dict[str, str]]] = {STATE_INDEX: defaultdict(dict), JOB_INDEX: defaultdict(dict)}
+    for name, entry in executions.items():
+        groups[STATE_INDEX][entry.state][name] = entry.id
+        groups[JOB_INDEX][entry.job_id][name] = entry.id
     for index, expected in groups.items():
         _mend_index(change, index, expected, actions)
     counts = {state: len(members) for state, members in sorted(groups[STATE_INDEX].items())}
@@ -73,13 +95,53 @@ def _repair(change: Change) -> list[RepairAction]:
     if newest > change.values.get(TIME, 0):
         change.set_value(TIME, newest)
     for name in sorted(change.lines_names(EXECUTION_EVENTS)):
-        _mend_events(change, name, name in names, actions)
+        _mend_events(change, name, name in executions, actions)
     for collection in (CHECKPOINTS, SEQUENCE_TRACKING):
         for name in sorted(change.record_names(collection)):
             _mend_checkpoint(change, collection, name, actions)
-    _mend_log(change, actions)
-    _mend_log_beginning(change, actions)
     return actions
+
+
+class _Entry(NamedTuple):
+    """What is remembered of an execution."""
+
+    id: str
+    job_id: str
+    state: str
+
+    @staticmethod
+    def of(execution: Execution) -> _Entry:
+        return _Entry(execution.id, execution.job_id, execution.compute_state.state_type.value)
+
+
+def _put_back(
+    change: Change, executions: Mapping[str, _Entry], damaged: set[str], actions: list[RepairAction]
+) -> list[Execution]:
+    """Put lost records back from the log.
+
+    Wanted are those that were set aside and those whose index entries or events are there. If more executions are
+    counted than there are then, every other one of which the log doesn't say that it was deleted is wanted too.
+    """
+    hinted = set(damaged) | set(change.lines_names(EXECUTION_EVENTS))
+    for index in LAYOUT.indexes:
+        for group in change.groups(index):
+            hinted.update(change.members_named(index, group.text))
+    hinted -= executions.keys()
+    any_other = sum(counts_of(change.values).values()) > len(executions) + len(hinted)
+    if not hinted and not any_other:
+        return []
+    places = find_newest(change, lambda name: name in hinted or (any_other and name not in executions))
+    put_back: list[Execution] = []
+    for found in read_found(change, places):
+        execution = found.execution
+        change.put_record(EXECUTIONS, execution.id, found.record)
+        put_back.append(execution)
+        action = f"restored revision {execution.revision} from event {found.newest.number} of the log"
+        if found.newest.unreadable:
+            action += f"; event {found.newest.unreadable}, which is newer, is lost and may have been of it"
+        path = change.record_file(EXECUTIONS, change.name_of(execution.id))
+        actions.append(RepairAction(path, action))
+    return put_back
 
 
 def _set_aside(change: Change, path: str, reason: str, actions: list[RepairAction]) -> None:
