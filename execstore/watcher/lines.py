@@ -24,6 +24,8 @@ __all__ = ["LineEnds", "encode_line", "parse_ends", "parse_number", "parse_objec
 
 _OPERATIONS = {operation.value: operation for operation in Operation}
 
+_TIMES_NS = range(-1 << 63, 1 << 63)  # the reference's is an int64, and what is longer can't be found at a line's end
+
 # Only a type's name without escapes and non-ASCII letters; any other is left to the JSON parser.
 _HEAD = re.compile(rb'\{"seqNum":([0-9]{1,20}),"operation":"([A-Z]+)","objectType":"([ !#-\[\]-~]*)","object":')
 _TAIL = re.compile(rb',"timestamp":(-?[0-9]{1,20})(,"crc32":"([0-9a-f]{8})"\})')
@@ -104,7 +106,7 @@ def _checked_ends(expected: int, found: object, operation: object, object_type: 
         raise DeserializationError(f"event {expected} has no known operation: {operation!r}", expected)
     if not isinstance(object_type, str):
         raise DeserializationError(f"event {expected} has no object type", expected)
-    if not _is_integer(timestamp):
+    if not _is_integer(timestamp) or timestamp not in _TIMES_NS:
         raise DeserializationError(f"event {expected} has no timestamp", expected)
     return LineEnds(found, known, object_type, timestamp)
 
