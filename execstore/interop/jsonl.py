@@ -134,6 +134,8 @@ class JsonlReader:
             line = self._next_line()
             value = _decode(line)
             kind = value.get("type") if isinstance(value, dict) else None
+            if not isinstance(kind, str):
+                raise self._mistake("it has no type")
             if kind == "execution_event":
                 events.append(self._execution_event(value, execution))
                 continue
@@ -152,7 +154,7 @@ class JsonlReader:
                 yield from self._end(value)
                 return
             else:
-                raise self._mistake(f"a line of type {kind!r}, which isn't known" if kind else "it has no type")
+                raise self._mistake(f"a line of type {kind!r}, which isn't known")
 
     def _read_header(self) -> None:
         value = codec.decode_strict(self._next_line())
