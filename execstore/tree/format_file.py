@@ -57,7 +57,7 @@ def parse_format(data: bytes, path: str) -> Format:
         raise UnsupportedFormatError(path, version, FORMAT_VERSION)
     match members:
         case {"store_id": str(store_id), "journal_bytes": int(journal_bytes), "segment_bytes": int(segment_bytes)} if (
-            journal_bytes > 0 and segment_bytes > 0
+            journal_bytes > 0 and segment_bytes > 0 and store_id.isascii()
         ):
             return Format(store_id, journal_bytes, segment_bytes)
     raise StoreCorruptedError(path, "FORMAT lacks store_id, journal_bytes or segment_bytes")
