@@ -31,7 +31,7 @@ FIRST_LINE_BYTES = 88
 
 _PATTERN = re.compile(rb"begun ([0-9]{20}) published ([0-9]{20}) bytes ([0-9]{8}) crc32 ([0-9a-f]{8})\n")
 _CHECKSUM = re.compile(r"[0-9a-f]{8}")
-_LARGEST_FILE = 1 << 63  # what an offset must stay below, or asking for what is there is an error of its own
+_LARGEST_FILE = 1 << 62  # what lies behind this no file system holds, and no call to the system takes
 _BLOCK = 512  # the file is filled up to a multiple of this, so that a shorter head leaves nothing of a longer one
 
 
@@ -97,7 +97,7 @@ def parse_head(data: bytes) -> Head | None:
             "checksum": str(checksum),
             "clean": bool(clean),
             "values": dict(values),
-        } if type(journal) is int and 0 <= epoch and 0 <= offset < _LARGEST_FILE and _CHECKSUM.fullmatch(checksum):
+        } if type(journal) is int and epoch >= 0 and 0 <= offset < _LARGEST_FILE and _CHECKSUM.fullmatch(checksum):
             return Head(
                 int(match[1]), int(match[2]), journal, int(epoch), int(offset), int(checksum, 16), clean, values
             )

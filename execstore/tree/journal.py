@@ -91,25 +91,29 @@ def parse_record(data: bytes, offset: int, checksum_seed: int) -> Record | None:
     Raises:
         ValueError: the checksum is right, but the content makes no sense: no program of this format wrote it.
     """
-    match = _HEADER.match(data, offset)
-    if match is None:
+    header = _HEADER.match(data, offset)
+    if header is None:
         return None
-    start, length, checksum = match.end(), int(match[4]), int(match[5], 16)
+    start, length, checksum = header.end(), int(header[4]), int(header[5], 16)
     body = data[start : start + length]
     if len(body) != length:
         return None
-    prefix = data[offset : match.start(5) - len(b" crc32 ")]
+    prefix = data[offset : header.start(5) - len(b" crc32 ")]
     if zlib.crc32(body, zlib.crc32(prefix, checksum_seed)) != checksum:
         return None
     line_end = body.find(b"\n")
     head = codec.decode(body[:line_end])
-    steps = parse_steps(head["steps"], body[line_end + 1 : -1])
+    match head:
+        case {"steps": list(described), "values": dict(values)}:
+            steps = parse_steps(described, body[line_end + 1 : -1])
+        case _:
+            raise ValueError("a record of the journal has no steps or no values")
     return Record(
-        transaction=int(match[1]),
-        epoch=int(match[2]),
+        transaction=int(header[1]),
+        epoch=int(header[2]),
         steps=steps,
-        values=head["values"],
-        previous=int(match[3], 16),
+        values=values,
+        previous=int(header[3], 16),
         checksum=checksum,
         end=start + length,
     )

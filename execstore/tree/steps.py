@@ -76,6 +76,8 @@ class RemoveFolder(NamedTuple):
     path: str
 
 
+_LARGEST_FILE = 1 << 62  # what lies behind this no file system holds, and no call to the system takes
+
 Step: TypeAlias = Put | Append | Mark | Move | Remove | RemoveFolder
 
 
@@ -103,7 +105,7 @@ def payload(steps: Iterable[Step]) -> bytes:
     return b"".join([step.data for step in steps if isinstance(step, (Put, Append))])
 
 
-def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
+def parse_steps(described: list[Any], data: bytes) -> tuple[Step, ...]:
     """The inverse of `describe_steps` and `payload`.
 
     Raises:
@@ -116,12 +118,14 @@ def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
             case ["put" | "new" as word, str(path), int(length)] if length >= 0:
                 steps.append(Put(path, data[position : position + length], word == "new"))
                 position += length
-            case ["append", str(path), int(offset), int(length)] if length >= 0 and offset >= 0:
+            case ["append", str(path), int(offset), int(length)] if length >= 0 and 0 <= offset < _LARGEST_FILE:
                 steps.append(Append(path, offset, data[position : position + length]))
                 position += length
-            case ["mark", str(path), str(target)]:
+            case ["mark", str(path), str(target)] if _is_name(target):
                 steps.append(Mark(path, target))
-            case ["move", str(source), str(path), str(target)] if is_safe_path(source):
+            case ["move", str(source), str(path), str(target)] if (
+                is_safe_path(source) and _is_name(source) and _is_name(target)
+            ):
                 steps.append(Move(source, path, target))
             case ["remove", str(path)]:
                 steps.append(Remove(path))
@@ -129,11 +133,17 @@ def parse_steps(described: list[list[Any]], data: bytes) -> tuple[Step, ...]:
                 steps.append(RemoveFolder(path))
             case _:
                 raise ValueError(f"unknown step {words!r}")
-        if not is_safe_path(steps[-1].path):
+        path = steps[-1].path
+        if not is_safe_path(path) or not _is_name(path):
             raise ValueError(f"a step leads outside the store: {words!r}")
     if position != len(data):
         raise ValueError(f"the steps speak of {position} bytes, there are {len(data)}")
     return tuple(steps)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be handed to the system: all names of a store are ASCII, see `execstore.tree.paths`."""
+    return text.isascii() and "\0" not in text
 
 
 # --- the outcome of steps -------------------------------------------------------------------------------------------
