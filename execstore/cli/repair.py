@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,7 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     """Mend what 'verify' finds: indexes and counts are made anew out of the records, and lost records are put back
     from the event log if it still has them.
 
+    What the store can't be opened without is made anew first, if nobody has it open: lock files, FORMAT, the journal.
     A damaged file is moved to quarantine/ in the store's folder, with a file beside it that says why; nothing is
     deleted. Others may use the store meanwhile, but writers wait until it is done. Exit status 1 if anything is still
     wrong afterwards.
@@ -35,9 +37,11 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     execstore repair
     """
     from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
+    from execstore.integrity.closed import repair_closed  # noqa: PLC0415
     from execstore.integrity.repair import rehearse  # noqa: PLC0415
 
     settings = ctx.ensure_object(Settings)
+    rebuilt = [] if dry_run else repair_closed(settings.path)
     # Looked at first, since to open a store for writing would make one where a path is wrong.
     with open_to_read(settings) as store:
         problems = store.verify().problems if dry_run else ()
@@ -55,6 +59,7 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     else:
         with Store(settings.path) as store:
             report = store.repair()
+        report = replace(report, actions=(*rebuilt, *report.actions))
         remaining = report.remaining
         if as_json:
             print_json(report.to_dict())
