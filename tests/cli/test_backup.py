@@ -105,7 +105,9 @@ def test_repair_mends_and_says_what(execstore_cli: CommandLine, path: Path, ids:
     dry = execstore_cli("repair", "--dry-run")
     assert (dry.status, dry.stderr) == (1, "")
     assert f"executions/{ids[0]}.json" in dry.stdout
-    assert execstore_cli("repair", "--dry-run", "--json").json()["remaining"]
+    assert f"would be done: executions/{ids[0]}.json: restored revision " in dry.stdout
+    planned = execstore_cli("repair", "--dry-run", "--json").json()
+    assert planned["remaining"]
     left_out = execstore_cli("backup", str(tmp_path / "b.tar"))
     assert left_out.status == 1
     assert f"left out: executions/{ids[0]}.json" in left_out.stderr
@@ -114,10 +116,21 @@ def test_repair_mends_and_says_what(execstore_cli: CommandLine, path: Path, ids:
     result = execstore_cli("repair")
     assert (result.status, result.stderr) == (0, "")
     assert f"-> quarantine/executions!{ids[0]}.json" in result.stdout
+    assert f"executions/{ids[0]}.json: {planned['actions'][1]['action']}" in result.stdout
     assert result.stdout.endswith("thing(s) mended, 0 problem(s) left\n")
     again = execstore_cli("repair", "--json")
     assert (again.status, again.json()) == (0, {"ok": True, "actions": [], "remaining": []})
     assert (path / f"quarantine/executions!{ids[0]}.json").read_text() == "{]"
+
+
+@pytest.mark.parametrize("name", ["FORMAT", "journal.0", "lock"])
+def test_repair_of_a_store_that_cannot_be_opened(execstore_cli: CommandLine, path: Path, name: str) -> None:
+    (path / name).unlink()
+    assert execstore_cli("ls").status != 0
+    repaired = execstore_cli("repair", "--json")
+    assert (repaired.status, repaired.stderr) == (0, "")
+    assert name in [action["path"] for action in repaired.json()["actions"]]
+    assert execstore_cli("verify").status == 0
 
 
 @pytest.mark.parametrize("command", ["backup", "restore", "repair"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from execstore import ExecutionState, Store
 from execstore.errors import ExecStoreError, StoreCorruptedError, UnsupportedFormatError
+from execstore.integrity.closed import repair_closed
 from tests.conftest import StoreFactory
 from tests.store.test_flushes import READS
 from tests.support import make_event, make_execution, make_request
@@ -110,6 +111,10 @@ def test_any_damage_to_any_file(
     except StoreCorruptedError:
         assert name in ENGINE, "only the engine's own files keep a store from being opened"
         store = None
+        repair_closed(path)
+        with Store(path) as mended:
+            assert mended.repair().ok
+            assert {execution.id for execution in mended.list_executions()} == IDS
     except UnsupportedFormatError:
         assert name == "FORMAT", "a byte of it may have become another version"
         store = None
