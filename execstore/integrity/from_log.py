@@ -105,3 +105,5 @@ def _lines(reader: Reader) -> Iterator[tuple[int, bytes | None]]:
                 yield expected, data[start:end]
             start, expected = end + 1, expected + 1
             end = data.find(b"\n", start)
+    if expected <= state.latest:
+        yield state.latest, None

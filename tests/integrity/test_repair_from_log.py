@@ -128,3 +128,28 @@ def test_a_rehearsal_changes_nothing(open_store: StoreFactory, path: Path) -> No
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
     with open_store() as store:
         store.repair()
+
+
+def test_all_records_are_put_back(open_store: StoreFactory, path: Path, tmp_path: Path) -> None:
+    """Even with something else in their folder's place, and no other trace of them."""
+    with open_store() as store:
+        before = {execution.id: execution for execution in store.list_executions()}
+    (path / "executions").rename(tmp_path / "executions")
+    (path / "executions").write_text("mine")
+    for folder in path.glob("idx_*"):
+        shutil.rmtree(folder)
+    with open_store(read_only=True) as store:
+        assert [action.path for action in rehearse(store)] == ["executions"]
+    with open_store() as store:
+        assert store.repair().ok
+        assert {execution.id: execution for execution in store.list_executions()} == before
+
+
+def test_a_lost_segment_is_told_of(open_store: StoreFactory, path: Path) -> None:
+    max((path / "events").iterdir()).unlink()
+    record_of(path, "e2").unlink()
+    with open_store() as store:
+        actions = [action.action for action in store.repair().actions]
+        assert store.get_execution("e2").revision == 1
+    assert any("which is newer, is lost" in action for action in actions)
+    shutil.rmtree(path)
