@@ -12,6 +12,7 @@ from execstore.errors import InvalidArgumentError, InvalidExecutionError
 from execstore.merge import CLEARABLE, clear_fields, merge_execution
 from execstore.models import Execution, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
+from tests.strategies import executions_of
 
 GPU = {"Index": 0, "Memory": 0, "Name": "old", "PCIAddress": "", "Vendor": ""}
 PARAMS = {
@@ -333,36 +334,14 @@ json_values = st.recursive(
 objects = st.dictionaries(texts, json_values, max_size=3)
 details = st.dictionaries(texts, texts, max_size=3)
 integers = st.integers(0, 2)
-
-
-def states(kind: type[ExecutionState | DesiredState]) -> st.SearchStrategy[State[Any]]:
-    return st.builds(State, integers.map(kind.from_number), texts, details, extra=objects)
-
-
-executions = st.builds(
-    Execution,
-    id=texts,
-    namespace=texts,
-    eval_id=texts,
-    name=texts,
-    node_id=texts,
-    job_id=texts,
-    job=st.none() | objects,
-    job_version=integers,
-    allocated_resources=st.none() | objects,
-    desired_state=states(DesiredState),
-    compute_state=states(ExecutionState),
-    published_result=st.none() | st.builds(SpecConfig, texts, objects, extra=objects),
-    run_output=st.none()
-    | st.builds(RunCommandResult, texts, st.booleans(), texts, st.booleans(), integers, texts, extra=objects),
-    previous_execution=texts,
-    next_execution=texts,
-    followup_eval_id=texts,
-    partition_index=integers,
-    revision=integers,
-    create_time=integers,
-    modify_time=integers,
-    extra=objects,
+executions = executions_of(
+    texts=texts,
+    objects=objects,
+    extras=objects,
+    details=details,
+    integers=integers,
+    counts=integers,
+    state_numbers=integers,
 )
 clears = st.lists(st.sampled_from(CLEARABLE), max_size=3)
 

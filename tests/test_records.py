@@ -34,8 +34,9 @@ from execstore.records import (
     parse_event,
     parse_execution,
 )
-from execstore.states import DesiredState, ExecutionState
+from execstore.states import ExecutionState
 from execstore.timestamps import Timestamp
+from tests.strategies import executions_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 integers = st.integers(-(2**70), 2**70)
@@ -49,37 +50,14 @@ objects = st.dictionaries(texts, json_values, max_size=3)
 # Names that no model knows, so that they land in extra again.
 extras = st.dictionaries(texts.map(lambda text: f"x{text}"), json_values, max_size=2)
 details = st.dictionaries(texts, texts, max_size=3)
-
-
-def states(kind: type[ExecutionState | DesiredState]) -> st.SearchStrategy[State[Any]]:
-    numbers = st.integers(0, 15) | st.just(2**63 - 1)
-    return st.builds(State, numbers.map(kind.from_number), texts, details, extra=extras)
-
-
-executions = st.builds(
-    Execution,
-    id=texts,
-    namespace=texts,
-    eval_id=texts,
-    name=texts,
-    node_id=texts,
-    job_id=texts,
-    job=st.none() | objects,
-    job_version=counts,
-    allocated_resources=st.none() | objects,
-    desired_state=states(DesiredState),
-    compute_state=states(ExecutionState),
-    published_result=st.none() | st.builds(SpecConfig, texts, objects, extra=extras),
-    run_output=st.none()
-    | st.builds(RunCommandResult, texts, st.booleans(), texts, st.booleans(), integers, texts, extra=extras),
-    previous_execution=texts,
-    next_execution=texts,
-    followup_eval_id=texts,
-    partition_index=integers,
-    revision=counts,
-    create_time=integers,
-    modify_time=integers,
-    extra=extras,
+executions = executions_of(
+    texts=texts,
+    objects=objects,
+    extras=extras,
+    details=details,
+    integers=integers,
+    counts=counts,
+    state_numbers=st.integers(0, 15) | st.just(2**63 - 1),
 )
 events = st.builds(Event, texts, texts, st.builds(Timestamp, st.integers(-(10**18), 10**18)), details, extra=extras)
 
