@@ -21,7 +21,7 @@ def executions_of(
     counts: st.SearchStrategy[int],
     state_numbers: st.SearchStrategy[int],
 ) -> st.SearchStrategy[Execution]:
-    """``objects`` are free JSON, ``extras`` the members that no model knows, ``counts`` integers that aren't negative."""
+    """``objects``: free JSON; ``extras``: members that no model knows; ``counts``: integers that aren't negative."""
 
     def states(kind: type[ExecutionState | DesiredState]) -> st.SearchStrategy[State[Any]]:
         return st.builds(State, state_numbers.map(kind.from_number), texts, details, extra=extras)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 import execstore.tree
 from execstore import Execution, ExecutionState, State, Store
+
+if TYPE_CHECKING:
+    import pytest
 
 DOCUMENT = Path(execstore.tree.__file__).parent / "FORMAT.md"
 TIME_NS = 1795500000000000000
