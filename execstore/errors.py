@@ -45,9 +45,11 @@ __all__ = [
     "StoreNotFoundError",
     "StoreReadOnlyError",
     "TransactionClosedError",
+    "TransactionConflictError",
     "TransactionOpenError",
     "UnsupportedFilesystemError",
     "UnsupportedFormatError",
+    "UnsupportedOperationError",
     "WatcherAlreadyExistsError",
     "WatcherNotFoundError",
     "WatcherStateError",
@@ -221,6 +223,15 @@ class TransactionClosedError(ExecStoreError):
         super().__init__("tx closed")
 
 
+class TransactionConflictError(ExecStoreError):
+    """Others changed what the transaction has read. Only engines raise it that can't keep other writers out."""
+
+    def __init__(self, path: str, reason: str = "another writer changed what it had read") -> None:
+        super().__init__(f"{path}: the transaction can't be committed: {reason}; nothing was changed, do it again")
+        self.path = path
+        self.reason = reason
+
+
 class TransactionOpenError(ExecStoreError):
     """A writing method of the store was called on the thread that holds an open transaction of it."""
 
@@ -362,6 +373,16 @@ class UnsupportedFilesystemError(ExecStoreError):
         self.path = path
         self.filesystem = filesystem
         self.reason = reason
+
+
+class UnsupportedOperationError(ExecStoreError):
+    """The engine of this store can't do it. ``operation`` is what was asked for, ``remedy`` what to do instead."""
+
+    def __init__(self, path: str, operation: str, remedy: str) -> None:
+        super().__init__(f"{path}: there is no {operation} of such a store; {remedy}")
+        self.path = path
+        self.operation = operation
+        self.remedy = remedy
 
 
 # --- watchers -------------------------------------------------------------------------------------------------------
