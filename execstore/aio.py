@@ -206,12 +206,15 @@ class AsyncStore:
         state: ExecutionState | None = None,
         job_id: str | None = None,
         namespace: str | None = None,
+        node_id: str | None = None,
         limit: int | None = None,
         after: str | None = None,
     ) -> AsyncIterator[Execution]:
         """See `Store.list_executions`; ``async for execution in store.list_executions()``."""
         return self._pages(
-            self._store.list_executions(state=state, job_id=job_id, namespace=namespace, limit=limit, after=after)
+            self._store.list_executions(
+                state=state, job_id=job_id, namespace=namespace, node_id=node_id, limit=limit, after=after
+            )
         )
 
     async def _pages(self, executions: Iterator[Execution]) -> AsyncIterator[Execution]:

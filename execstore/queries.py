@@ -121,6 +121,7 @@ def page_of_executions(
     state: ExecutionState | None,
     job_id: str | None,
     namespace: str | None,
+    node_id: str | None,
     limit: int,
     after: str | None,
 ) -> tuple[list[Execution], str | None]:
@@ -155,6 +156,7 @@ def page_of_executions(
             (state is None or execution.compute_state.state_type == state)
             and (job_id is None or execution.job_id == job_id)
             and (namespace is None or execution.namespace == namespace)
+            and (node_id is None or execution.node_id == node_id)
         )
 
     found = _load(reader, [name for _, name in page], wanted)

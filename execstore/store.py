@@ -249,6 +249,7 @@ class Store:
         state: ExecutionState | None = None,
         job_id: str | None = None,
         namespace: str | None = None,
+        node_id: str | None = None,
         limit: int | None = None,
         after: str | None = None,
     ) -> Iterator[Execution]:
@@ -264,17 +265,18 @@ class Store:
             raise InvalidArgumentError("limit", f"must be an integer, not negative, but is {limit!r}")
         if state is not None and not isinstance(state, ExecutionState):
             state = ExecutionState.parse(state, "state")
-        for argument, value in (("job_id", job_id), ("namespace", namespace), ("after", after)):
+        for argument, value in (("job_id", job_id), ("namespace", namespace), ("node_id", node_id), ("after", after)):
             if value is not None:
                 check_key(value, argument)
         self._check_open()
-        return self._pages(state, job_id, namespace, limit, after)
+        return self._pages(state, job_id, namespace, node_id, limit, after)
 
     def _pages(
         self,
         state: ExecutionState | None,
         job_id: str | None,
         namespace: str | None,
+        node_id: str | None,
         limit: int | None,
         after: str | None,
     ) -> Iterator[Execution]:
@@ -287,6 +289,7 @@ class Store:
                 state=state,
                 job_id=job_id,
                 namespace=namespace,
+                node_id=node_id,
                 limit=wanted,
                 after=after,
             )
