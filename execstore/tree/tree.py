@@ -36,7 +36,7 @@ from execstore.tree import recovery, reserve
 from execstore.tree.access import warn_once
 from execstore.tree.change import Change
 from execstore.tree.filesystem import RealFileSystem
-from execstore.tree.head import Head, HeadFile, is_settled
+from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.lock import Handles, Lock
 from execstore.tree.names import (
@@ -48,7 +48,7 @@ from execstore.tree.names import (
     UNFLUSHED_PATH,
 )
 from execstore.tree.publish import publish, put_file
-from execstore.tree.reader import Reader
+from execstore.tree.reading import Parts, Reading
 from execstore.tree.refusal import FULL, refused_after, refused_before
 from execstore.tree.segments import LogReader, Rotation
 from execstore.tree.steps import Move, Overlay
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from execstore.tree.format_file import Format
     from execstore.tree.layout import Layout
     from execstore.tree.moment import Moment
+    from execstore.tree.reader import Reader
 
 __all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree", "TreeStatus"]
 
@@ -70,10 +71,6 @@ SEGMENT_BYTES = 1 << 20
 _LOG = logging.getLogger("execstore")
 _T = TypeVar("_T")
 _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
-# A publication takes well below a millisecond; a reader that meets one in progress this often in a row takes the lock.
-_READ_ATTEMPTS = 20
-_READ_PAUSE_SECONDS = 0.0002
-_STUCK_SECONDS = 0.05
 
 
 class TreeStatus(NamedTuple):
@@ -130,7 +127,6 @@ class Tree:
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
         self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
-        self._cut_off: tuple[bytes, Overlay | None, Mapping[str, Any]] | None = None
         self._reserve_whole = True
         self._marked_unflushed = False
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
@@ -214,12 +210,26 @@ class Tree:
             self._handles = Handles(self._fs, write=write)
             self._journal = JournalFiles(self._fs, self._seed, write=write)
             self._head = HeadFile(self._fs, write=write)
+            self._reading = self._make_reading()
         except FileNotFoundError as error:
             raise StoreCorruptedError(f"{self.path}/{error.filename}", "the file is missing") from error
         except OSError as error:
             if error.errno not in _NO_FILE:
                 raise
             raise StoreCorruptedError(f"{self.path}/{error.filename}", "it is not a regular file") from error
+
+    def _make_reading(self) -> Reading:
+        parts = Parts(
+            self._fs,
+            self.path,
+            self._head,
+            self._journal,
+            self._change_lock,
+            self._flush_lock,
+            self._handles,
+            self._timeout_seconds,
+        )
+        return Reading(parts, read_only=self.read_only)
 
     def _enter(self) -> None:
         """Join the handles of this store; the first one brings it up to date."""
@@ -319,17 +329,7 @@ class Tree:
     def peek(self) -> Mapping[str, Any] | None:
         """The head's values, for no more than a system call; ``None`` if only `read` can tell."""
         self._check_open()
-        line = self._head.first_line()
-        if self.read_only:
-            if self._cut_off is None:
-                return None
-            cut_line, layer, values = self._cut_off
-            if layer is not None and cut_line == line:
-                return values
-        if not is_settled(line):
-            return None
-        head = self._head.at(line)
-        return head.values if head is not None and head.begun == head.published else None
+        return self._reading.peek()
 
     def read(self, look: Callable[[Reader], _T]) -> _T:
         """Call ``look`` with a reader of one moment, the outcome of one transaction, and give what it returns.
@@ -338,163 +338,11 @@ class Tree:
         """
         self._check_open()
         try:
-            return self._read(look)
+            return self._reading.read(look, self)
         except OSError as error:
             if isinstance(error, ExecStoreError):
                 raise
             raise refused_before(self.path, error) from error
-
-    def _read(self, look: Callable[[Reader], _T]) -> _T:
-        if self.read_only:
-            return self._read_only(look)
-        for attempt in range(_READ_ATTEMPTS):
-            line = self._head.first_line()
-            if is_settled(line):
-                head = self._head.at(line)
-                if head is not None:
-                    try:
-                        result = look(Reader(self._fs, self.path, (), head.values))
-                    except Exception:
-                        if self._head.first_line() == line:
-                            raise
-                    else:
-                        if self._head.first_line() == line:
-                            return result
-            if attempt:
-                time.sleep(_READ_PAUSE_SECONDS)
-        return self._read_unsettled(look)
-
-    def _read_unsettled(self, look: Callable[[Reader], _T]) -> _T:
-        """The same where the tree won't settle: under the change lock, or, if its holder stands still in the middle of
-        a publication, with what that is to do laid over the files."""
-        started = time.monotonic()
-        while not self._change_lock.try_acquire():
-            elapsed_seconds = time.monotonic() - started
-            line = self._head.first_line()
-            head = self._head.at(line)
-            view: tuple[tuple[Overlay, ...], Mapping[str, Any]] | None = None
-            if head is not None and head.begun == head.published:
-                view = (), head.values
-            elif head is not None and elapsed_seconds > _STUCK_SECONDS:
-                view = self._journaled_view(head)
-            if view is not None:
-                try:
-                    result = look(Reader(self._fs, self.path, *view))
-                except Exception:
-                    if self._head.first_line() == line:
-                        raise
-                else:
-                    if self._head.first_line() == line:
-                        return result
-            if elapsed_seconds > self._timeout_seconds:
-                raise self._change_lock.busy()
-            time.sleep(_READ_PAUSE_SECONDS)
-        try:
-            layers: tuple[Overlay, ...] = ()
-            try:
-                values = self._settled_head().values
-            except (OSError, StoreFullError):
-                # The disk takes nothing any more. What can't be shown in the tree can be read from the journal.
-                view = self._journaled_view(self._head.read())
-                if view is None:
-                    raise
-                layers, values = view
-            return look(Reader(self._fs, self.path, layers, values))
-        finally:
-            self._change_lock.release()
-
-    def _read_only(self, look: Callable[[Reader], _T]) -> _T:
-        """The same without the right to change anything: what is journaled but not in the tree is laid over it."""
-        started = time.monotonic()
-        while True:
-            line = self._head.first_line()
-            view = self._view(line, may_be_stuck=time.monotonic() - started > _STUCK_SECONDS)
-            if view is not None:
-                layers, values = view
-                try:
-                    result = look(Reader(self._fs, self.path, layers, values))
-                except Exception:
-                    if self._head.first_line() == line:
-                        raise
-                else:
-                    if self._head.first_line() == line:
-                        return result
-            if time.monotonic() - started > self._timeout_seconds:
-                raise self._change_lock.busy()
-            time.sleep(_READ_PAUSE_SECONDS)
-
-    def _view(self, line: bytes, *, may_be_stuck: bool) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
-        """What to lay over the files to see one moment, and the head's values then; ``None``: look again."""
-        if self._cut_off is None:
-            self._cut_off = self._look_for_cut(line)
-            if self._cut_off is None:
-                return self._view_while_locked(line) if may_be_stuck else None
-        cut_line, layer, values = self._cut_off
-        if layer is not None and cut_line == line:
-            return (layer,), values
-        head = self._head.at(line)
-        if head is not None and head.begun == head.published:
-            return (), head.values
-        # If its publisher died, was stopped or can't write, what it was publishing is durable in the journal.
-        return self._journaled_view(head) if may_be_stuck else None
-
-    def _view_while_locked(self, line: bytes) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
-        """The same while somebody keeps both locks, so that this can't be asked: a process that was stopped, say.
-
-        If any handle is known to have joined, the store is up to date but for what is being published. Else somebody is
-        opening it, and may be bringing it up to date.
-        """
-        if not self._handles.are_known():
-            return None
-        head = self._head.at(line)
-        if head is None:
-            return None
-        return ((), head.values) if head.begun == head.published else self._journaled_view(head)
-
-    def _journaled_view(self, head: Head | None) -> tuple[tuple[Overlay, ...], Mapping[str, Any]] | None:
-        """What the tree will be once a publication or a recovery that was cut off is done; ``None`` if unknown."""
-        if head is None:
-            records: Sequence[Record] = recovery.read_journal(self._journal, self.path).records
-        else:
-            records = self._records_after(head, head.begun)
-            if not records or records[-1].transaction != head.begun:
-                # A recovery stands still. What it does is in the journal, and doing more of that does no harm.
-                journaled = recovery.read_journal(self._journal, self.path).records
-                records = [record for record in journaled if record.transaction <= head.begun]
-            if not records or records[-1].transaction != head.begun:
-                return None
-        return (Overlay(step for record in records for step in record.steps),), records[-1].values
-
-    def _look_for_cut(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]] | None:
-        """Whether the store was cut off and not brought up to date since; if so, all that its journal holds.
-
-        This is asked once, at the first look: a later change of the head is a live writer's work. A writer's handle
-        shows by its shared lock. The question is only asked under the change lock, so that an opening writer never
-        takes this reader for another handle. ``None``: somebody is opening the store, maybe; ask again.
-        """
-        for lock in (self._change_lock, self._flush_lock):
-            if lock.try_acquire():
-                try:
-                    if lock is self._change_lock:
-                        return self._cut_under_lock(line)
-                    # Nobody is opening the store: who does holds both locks until it is up to date. So whoever holds
-                    # the change lock, maybe for a long transaction, is a live writer.
-                    if self._change_lock.try_acquire():
-                        try:
-                            return self._cut_under_lock(line)
-                        finally:
-                            self._change_lock.release()
-                    return line, None, {}
-                finally:
-                    lock.release()
-        return None
-
-    def _cut_under_lock(self, line: bytes) -> tuple[bytes, Overlay | None, Mapping[str, Any]]:
-        if self._handles.are_none() and not recovery.is_clean(self._fs, self._journal, self._head.read()):
-            journaled = recovery.read_journal(self._journal, self.path)
-            layer = Overlay(step for record in journaled.records for step in record.steps)
-            return self._head.first_line(), layer, journaled.chain[-1].values
-        return line, None, {}
 
     def moment(self, spool: BinaryIO) -> Moment:
         """A copy of all files at one moment, without keeping writers waiting; see ``moment``.
@@ -508,8 +356,7 @@ class Tree:
         from execstore.tree.moment import Source, take_moment  # noqa: PLC0415 - only who copies pays for it
 
         self.read(lambda _: None)  # finds out whether the store was cut off
-        line, layer, _ = self._cut_off or (b"", None, {})
-        cut_line = None if layer is None else line
+        cut_line = self._reading.cut_line
         source = Source(self._fs, self.path, self.layout, self._journal, self._head, self._change_lock, cut_line)
         try:
             return take_moment(source, spool)
@@ -546,7 +393,7 @@ class Tree:
     def _begin_locked(self) -> Change:
         try:
             self._check_open()
-            head = self._begun_at = self._settled_head()
+            head = self._begun_at = self.settled_head()
             if not self._reserve_whole:
                 self._refill_reserve()
             self._staged_after(head)
@@ -685,8 +532,8 @@ class Tree:
         self._check_failure()
         if head is None or head.begun != head.published:
             with self._change_lock.held():
-                head = self._settled_head()
-        records = self._records_after(head)
+                head = self.settled_head()
+        records = self.records_after(head)
         if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
             started_ns = time.perf_counter_ns()
             try:
@@ -698,7 +545,7 @@ class Tree:
         if records:
             self._durable = records[-1].transaction
         with self._change_lock.held():
-            head = self._settled_head()
+            head = self.settled_head()
             head = self._publish([record for record in records if record.transaction > head.published], head)
             if head.offset >= self._journal_bytes * 3 // 4:
                 self._rotate(head)
@@ -751,7 +598,7 @@ class Tree:
 
     # --- the journal's newest part ---
 
-    def _records_after(self, head: Head, until: int | None = None) -> list[Record]:
+    def records_after(self, head: Head, until: int | None = None) -> list[Record]:
         """The staged records behind the published ones, as far as they are whole by now."""
         records = [
             record
@@ -773,7 +620,7 @@ class Tree:
     def _staged_after(self, head: Head) -> list[Record]:
         """The same under the change lock, where nobody else is writing; remembered for decisions."""
         self._forget_pending(head.published)
-        records = self._records_after(head)
+        records = self.records_after(head)
         if len(records) != len(self._pending):
             self._pending, self._staged_layer = records, None
         return records
@@ -797,14 +644,14 @@ class Tree:
             raise StoreCorruptedError(f"{self.path}/head", "it can't be read")
         return head
 
-    def _settled_head(self) -> Head:
+    def settled_head(self) -> Head:
         """The head under the change lock; a publication that was cut off is finished first."""
         head = self._head.read()
         if head is None:
             self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
             return self._head_now()
         if head.begun != head.published:
-            records = self._records_after(head, head.begun)
+            records = self.records_after(head, head.begun)
             if records and records[-1].transaction == head.begun:
                 return self._publish(records, head)
             # It was a recovery that was cut off.

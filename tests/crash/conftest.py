@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from execstore.tree import tree
+from execstore.tree import reading
 from tests.crash.explore import Explorer, Thoroughness
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulated process has the machine for itself, so whoever doesn't get a lock at once never will."""
-    monkeypatch.setattr(tree, "_STUCK_SECONDS", -1.0)
-    monkeypatch.setattr(tree, "_READ_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(tree, "_READ_ATTEMPTS", 2)
+    monkeypatch.setattr(reading, "_STUCK_SECONDS", -1.0)
+    monkeypatch.setattr(reading, "_READ_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reading, "_READ_ATTEMPTS", 2)
 
 
 @pytest.fixture(autouse=True)

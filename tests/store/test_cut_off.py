@@ -89,7 +89,7 @@ def test_a_change_cut_off_at_any_call(
 ) -> None:
     """``killed``: nothing of the writer is left but its files. ``stopped``: it still counts as one that has it open."""
     # A read-only handle gives a living writer this long to finish; here nobody will.
-    monkeypatch.setattr("execstore.tree.tree._STUCK_SECONDS", 0.001)
+    monkeypatch.setattr("execstore.tree.reading._STUCK_SECONDS", 0.001)
     copy_of(origin, open_store)
     with open_store("copy", clock=clock) as store:
         before = everything(store)
