@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "ChangeTooLargeError",
     "CheckpointError",
     "CheckpointNameBlankError",
     "CheckpointNotFoundError",
@@ -37,6 +38,7 @@ __all__ = [
     "SerializationError",
     "SourceBusyError",
     "SourceDamagedError",
+    "StoreAccessError",
     "StoreBusyError",
     "StoreClosedError",
     "StoreCorruptedError",
@@ -44,6 +46,7 @@ __all__ = [
     "StoreFullError",
     "StoreNotFoundError",
     "StoreReadOnlyError",
+    "StoreUnreachableError",
     "TransactionClosedError",
     "TransactionConflictError",
     "TransactionOpenError",
@@ -263,8 +266,8 @@ class StoreNotFoundError(ExecStoreError, FileNotFoundError):
 class NotAStoreError(ExecStoreError):
     """The path is something else: a file, or a folder with other things in it. Nothing there was touched."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path} is not a store: {reason}; nothing was changed, choose an empty or a new folder")
+    def __init__(self, path: str, reason: str, remedy: str = "choose an empty or a new folder") -> None:
+        super().__init__(f"{path} is not a store: {reason}; nothing was changed, {remedy}")
         self.path = path
         self.reason = reason
 
@@ -310,9 +313,16 @@ class StoreCorruptedError(ExecStoreError):
 class StoreFullError(ExecStoreError):
     """The disk has no room (or no inodes). The change was refused whole, unless ``committed`` says otherwise."""
 
-    def __init__(self, path: str, reason: str, *, committed: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        reason: str,
+        *,
+        committed: bool = False,
+        remedy: str = "free some space, the store then goes on by itself",
+    ) -> None:
         outcome = "the change is committed and will be shown once there is room" if committed else "nothing was changed"
-        super().__init__(f"{path}: {reason}; {outcome}; free some space, the store then goes on by itself")
+        super().__init__(f"{path}: {reason}; {outcome}; {remedy}")
         self.path = path
         self.reason = reason
         self.committed = committed
@@ -346,6 +356,54 @@ class StoreFailedError(ExecStoreError):
         self.path = path
         self.reason = reason
         self.outcome_open = outcome_open
+
+
+class StoreUnreachableError(ExecStoreError, ConnectionError):
+    """No server of the store answers in time, or they can't agree among themselves.
+
+    ``outcome_open``: whether the change in question happened isn't known; false: nothing was changed.
+    """
+
+    def __init__(self, path: str, reason: str, *, outcome_open: bool = False) -> None:
+        outcome = (
+            "whether the last change was made isn't known, so look first, then do it again if it wasn't"
+            if outcome_open
+            else "nothing was changed"
+        )
+        super().__init__(
+            f"{path} can't be reached: {reason}; {outcome}; check the address, that its servers run, and the network"
+        )
+        self.path = path
+        self.reason = reason
+        self.outcome_open = outcome_open
+
+
+class StoreAccessError(ExecStoreError):
+    """The store's servers don't let this client in: user, password, permission, or certificate."""
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{path} gives no access: {reason}; {remedy}")
+        self.path = path
+        self.reason = reason
+        self.remedy = remedy
+
+
+class ChangeTooLargeError(ExecStoreError, ValueError):
+    """A change is larger than the store's engine takes at once. Nothing was changed.
+
+    ``size`` and ``limit`` count what ``unit`` says: ``"bytes"`` or ``"operations"``.
+    """
+
+    def __init__(self, path: str, size: int, limit: int, unit: str, remedy: str) -> None:
+        super().__init__(
+            f"{path}: the change takes {size} {unit}, more than the {limit} that can be taken at once; "
+            f"nothing was changed; {remedy}"
+        )
+        self.path = path
+        self.size = size
+        self.limit = limit
+        self.unit = unit
+        self.remedy = remedy
 
 
 class UnsupportedFormatError(ExecStoreError):

@@ -17,6 +17,7 @@ BROKEN: Final = 3
 """The store can't be used: locked, full, damaged, too new, not there."""
 
 _USAGE_ERRORS: Final = (
+    errors.ChangeTooLargeError,
     errors.CheckpointNameBlankError,
     errors.InvalidArgumentError,
     errors.InvalidExecutionError,
@@ -29,6 +30,7 @@ _BROKEN_ERRORS: Final = (
     errors.NotAStoreError,
     errors.SourceBusyError,
     errors.SourceDamagedError,
+    errors.StoreAccessError,
     errors.StoreBusyError,
     errors.StoreClosedError,
     errors.StoreCorruptedError,
@@ -36,6 +38,7 @@ _BROKEN_ERRORS: Final = (
     errors.StoreFullError,
     errors.StoreNotFoundError,
     errors.StoreReadOnlyError,
+    errors.StoreUnreachableError,
     errors.UnsupportedFilesystemError,
     errors.UnsupportedFormatError,
 )
