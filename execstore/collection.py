@@ -24,18 +24,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from execstore.codec import CodecError
-from execstore.errors import DeserializationError, StoreClosedError, StoreCorruptedError
+from execstore.engine import LogState, Rotation
+from execstore.errors import DeserializationError, StoreClosedError, StoreCorruptedError, TransactionConflictError
 from execstore.records import parse_checkpoint
 from execstore.schema import CHECKPOINTS, EVENT_LIMITS, LAYOUT
-from execstore.tree.segments import LogState, Rotation
 from execstore.watcher.lines import parse_ends, parse_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from execstore.tree.change import Change
-    from execstore.tree.reader import Reader
-    from execstore.tree.tree import Tree
+    from execstore.engine import Change, Engine, Reader
 
 __all__ = [
     "DEFAULT_RETENTION_NS",
@@ -312,23 +310,25 @@ def _tell(path: str, plan: _Plan, report: CollectReport, limits: Limits) -> None
         )
 
 
-def preview(tree: Tree, override: Callable[[Limits], Limits], now_ns: int) -> CollectReport:
+def preview(engine: Engine, override: Callable[[Limits], Limits], now_ns: int) -> CollectReport:
     """What `collect` would do, without doing it."""
 
     def look(reader: Reader) -> _Plan:
-        return _plan(reader, override(Limits.of(reader.values)), now_ns, tree.segment_bytes, None)
+        return _plan(reader, override(Limits.of(reader.values)), now_ns, engine.segment_bytes, None)
 
-    return _report(tree.read(look), dry_run=True)
+    return _report(engine.read(look), dry_run=True)
 
 
-def collect(tree: Tree, override: Callable[[Limits], Limits], now_ns: int) -> CollectReport:
+def collect(engine: Engine, override: Callable[[Limits], Limits], now_ns: int) -> CollectReport:
     """Collect all that may go now, in changes that other writers don't have to wait long for.
 
     :param override: gives the limits to go by, from those that the store was told.
     """
     reports: list[CollectReport] = []
     while True:
-        report = _collect_some(tree, tree.begin(), override, now_ns, _SEGMENTS_A_CHANGE)
+        plan, limits = engine.change(lambda change: _drop(engine, change, override, now_ns, _SEGMENTS_A_CHANGE))
+        report = _report(plan)
+        _tell(engine.path, plan, report, limits)
         reports.append(report)
         if report.segments < _SEGMENTS_A_CHANGE:
             break
@@ -347,22 +347,15 @@ def collect(tree: Tree, override: Callable[[Limits], Limits], now_ns: int) -> Co
     )
 
 
-def _collect_some(
-    tree: Tree, change: Change, override: Callable[[Limits], Limits], now_ns: int, most: int
-) -> CollectReport:
-    """One change that collects up to ``most`` segments. Ends ``change``, whatever happens."""
-    try:
-        limits = override(Limits.of(change.values))
-        plan = _plan(change, limits, now_ns, tree.segment_bytes, most)
-        if plan.decision.segments:
-            change.drop_log_before(plan.decision.horizon)
-    except BaseException:
-        tree.rollback(change)
-        raise
-    tree.commit(change)
-    report = _report(plan)
-    _tell(tree.path, plan, report, limits)
-    return report
+def _drop(
+    engine: Engine, change: Change, override: Callable[[Limits], Limits], now_ns: int, most: int
+) -> tuple[_Plan, Limits]:
+    """Drop up to ``most`` segments; returns what was decided, by which limits."""
+    limits = override(Limits.of(change.values))
+    plan = _plan(change, limits, now_ns, engine.segment_bytes, most)
+    if plan.decision.segments:
+        change.drop_log_before(plan.decision.horizon)
+    return plan, limits
 
 
 class Collector:
@@ -382,7 +375,7 @@ class Collector:
         self._has_cap = False
         self._segment = 0
 
-    def after_commit(self, tree: Tree, values: Mapping[str, Any]) -> None:
+    def after_commit(self, engine: Engine, values: Mapping[str, Any]) -> None:
         """See whether something is due. ``values`` are the head's after the commit."""
         try:
             now_ns = self._clock()
@@ -399,31 +392,48 @@ class Collector:
                 self._segment = LogState.of(values).segment
                 self._ran_ns = now_ns
                 self._due_ns = now_ns + _NEXT_AFTER_ERROR_NS
-                self._due_ns = now_ns + self._run(tree, limits, now_ns)
+                self._due_ns = now_ns + self._run(engine, limits, now_ns)
             finally:
                 self._running.release()
         except StoreClosedError:
             return  # by another thread; the next handle goes on
         except Exception as error:  # noqa: BLE001 - the caller's change is committed; this is no failure of it
-            _LOG.warning("%s: the event log can't be collected now (%s)", tree.path, error)
+            _LOG.warning("%s: the event log can't be collected now (%s)", engine.path, error)
 
-    def _run(self, tree: Tree, limits: Limits, now_ns: int) -> int:
+    def _run(self, engine: Engine, limits: Limits, now_ns: int) -> int:
         """Collect; returns the nanoseconds until the next look."""
 
         def look(reader: Reader) -> Decision:
-            return _plan(reader, limits, now_ns, tree.segment_bytes, _SEGMENTS_A_RUN).decision
+            return _plan(reader, limits, now_ns, engine.segment_bytes, _SEGMENTS_A_RUN).decision
 
-        decision = tree.read(look)
+        decision = engine.read(look)
         if decision.segments:
-            change = tree.try_begin()
-            if change is None:
+            collected = self._try_to_collect(engine, now_ns)
+            if collected is None:
                 self._segment = 0
                 return _NEXT_IF_BUSY_NS
-            report = _collect_some(tree, change, self._override, now_ns, _SEGMENTS_A_RUN)
-            if report.segments:
+            if collected:
                 return _NEXT_IF_MORE_NS
         if decision.held_by is not None:
             return _NEXT_IF_HELD_NS
         # Without any event, the next one will be the first to become old.
         until_due_ns = limits.retention_ns if decision.due_ns is None else decision.due_ns - now_ns
         return min(max(until_due_ns, _SECOND_NS), _NEXT_AT_MOST_NS)
+
+    def _try_to_collect(self, engine: Engine, now_ns: int) -> int | None:
+        """How many segments went; ``None`` if another writer was in the way."""
+        change = engine.try_begin()
+        if change is None:
+            return None
+        try:
+            plan, limits = _drop(engine, change, self._override, now_ns, _SEGMENTS_A_RUN)
+        except BaseException:
+            engine.rollback(change)
+            raise
+        try:
+            engine.commit(change)
+        except TransactionConflictError:
+            return None
+        report = _report(plan)
+        _tell(engine.path, plan, report, limits)
+        return report.segments

@@ -325,6 +325,8 @@ class Engine(Protocol):
         """How far the store has come; ``None`` if that can't be told just now."""
 
     # --- changing ---
+    #
+    # A transaction's change only ever comes back to the engine that gave it, so it may ask for its own class.
 
     def change(self, operation: Callable[[Change], _T]) -> _T:
         """Do one change: call ``operation`` with an empty one, commit it, and give what ``operation`` returned.
@@ -339,7 +341,7 @@ class Engine(Protocol):
     def try_begin(self) -> Change | None:
         """As `begin`, but ``None`` at once if another writer is in the way."""
 
-    def commit(self, change: Change) -> None:
+    def commit(self, change: Any) -> None:
         """Make a transaction durable and show it; one that is empty ends as by `reject`.
 
         Raises:
@@ -347,14 +349,14 @@ class Engine(Protocol):
                 that keeps others out.
         """
 
-    def reject(self, change: Change) -> None:
+    def reject(self, change: Any) -> None:
         """End a transaction that can't be, whose caller is told why. See to it that what it read is true and durable.
 
         Raises:
             TransactionConflictError: it isn't true any more, or never was; as in `commit`.
         """
 
-    def rollback(self, change: Change) -> None:
+    def rollback(self, change: Any) -> None:
         """Forget a transaction. It never fails."""
 
     # --- life ---

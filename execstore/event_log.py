@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 
 from execstore import operations
 from execstore.codec import CodecError
+from execstore.engine import LogState
 from execstore.errors import CheckpointError, StoreClosedError
-from execstore.notify import Lookout, open_notifier
+from execstore.notify import Lookout
 from execstore.records import parse_checkpoint
 from execstore.schema import CHECKPOINTS
-from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from execstore.engine import Change, Engine, Reader
     from execstore.notify import Notifier
     from execstore.store import Store
-    from execstore.tree.change import Change
-    from execstore.tree.reader import Reader
-    from execstore.tree.tree import Tree
     from execstore.watcher.events import Operation
 
 __all__ = ["StoreEventLog"]
@@ -30,8 +28,8 @@ __all__ = ["StoreEventLog"]
 class StoreEventLog:
     """An ``EventLog`` on a store. It is closed with it."""
 
-    def __init__(self, store: Store, *, notifier: Callable[[str], Notifier] = open_notifier) -> None:
-        """``notifier`` makes what tells of changes of the file at a path."""
+    def __init__(self, store: Store, *, notifier: Callable[[str], Notifier] | None = None) -> None:
+        """``notifier``, for a store in a folder only, makes what tells of changes of a file instead of its engine."""
         self._store = store
         self._notifier = notifier
         self._lookouts: dict[int, Lookout] = {}
@@ -51,12 +49,7 @@ class StoreEventLog:
         return self._state().oldest
 
     def read(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
-        tree = self._store.engine()
-
-        def look(reader: Reader) -> list[tuple[int, bytes]]:
-            return tree.log.read(reader, max(first, LogState.of(reader.values).oldest), maximum)
-
-        return tree.read(look)
+        return self._store.engine().read_log(first, maximum)
 
     def append(self, operation: Operation, object_type: str, object_json: bytes) -> int:
         def store_event(change: Change) -> int:
@@ -67,8 +60,8 @@ class StoreEventLog:
     def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
         """Wait for an event above ``after``, of this process or another; see ``notify``.
 
-        However many threads wait, one of them looks for all: where inotify can be had it sleeps until the kernel tells,
-        else it looks at the head file every 0.1 s.
+        However many threads wait, one of them looks for all: it sleeps until the engine's notifier tells. For a folder
+        that is the kernel where inotify can be had; else it looks at the head file every 0.1 s.
         """
         try:
             lookout = self.lookout()
@@ -82,8 +75,8 @@ class StoreEventLog:
             lookout.wake()
 
     def lookout(self) -> Lookout:
-        """What waits for the head to change, in this process. Raises ``StoreClosedError``."""
-        tree = self._store.engine()
+        """What waits for the store to change, in this process. Raises ``StoreClosedError``."""
+        engine = self._store.engine()
         process_id = os.getpid()
         lookout = self._lookouts.get(process_id)
         if lookout is None:
@@ -91,19 +84,22 @@ class StoreEventLog:
                 inherited.abandon()
             self._lookouts.clear()
             # A dict's setdefault instead of a lock, which a fork might copy while it is held.
-            lookout = self._lookouts.setdefault(process_id, self._make_lookout(tree))
-            tree.on_change = _both(tree.on_change, lookout.own_change)
-            tree.on_close = _both(tree.on_close, lookout.close)
-            if tree.closed:
+            lookout = self._lookouts.setdefault(process_id, self._make_lookout(engine))
+            engine.on_change = _both(engine.on_change, lookout.own_change)
+            engine.on_close = _both(engine.on_close, lookout.close)
+            if engine.closed:
                 lookout.close()
         return lookout
 
-    def _make_lookout(self, tree: Tree) -> Lookout:
+    def _make_lookout(self, engine: Engine) -> Lookout:
         def peek() -> int | None:
-            values = tree.peek()
+            values = engine.peek()
             return None if values is None else LogState.of(values).latest
 
-        return Lookout(self.latest, peek, partial(self._notifier, tree.head_path))
+        notifier = engine.open_notifier
+        if self._notifier is not None:
+            notifier = partial(self._notifier, self._store.tree("a notifier of a file").head_path)
+        return Lookout(self.latest, peek, notifier)
 
     def get_checkpoint(self, watcher_id: str) -> int | None:
         data = self._store.look(lambda reader: reader.record(CHECKPOINTS, watcher_id))

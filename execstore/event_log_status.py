@@ -7,13 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from execstore.collection import Limits, decide, load_checkpoints, segments_of
+from execstore.engine import LogState
 from execstore.schema import LAYOUT
-from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from execstore.tree.reader import Reader
+    from execstore.engine import Reader
 
 __all__ = ["EventLogStatus", "WatcherStatus", "event_log_status"]
 

@@ -12,18 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from execstore.codec import encode_text, inner_member
+from execstore.engine import LogState
 from execstore.errors import DeserializationError, ExecutionNotFoundError, StoreCorruptedError
 from execstore.models import Execution
 from execstore.schema import EXECUTION_UPSERT, EXECUTIONS, LAYOUT
-from execstore.tree.segments import LogState
 from execstore.validation import check_key
 from execstore.watcher.lines import parse_ends, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from execstore.engine import Reader
     from execstore.store import Store
-    from execstore.tree.reader import Reader
     from execstore.watcher.events import Operation
 
 __all__ = ["FieldChange", "Revision", "compare", "history"]

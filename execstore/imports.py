@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from execstore.engine import Change
     from execstore.models import Execution
-    from execstore.tree.change import Change
 
 __all__ = ["StoreFiller", "add_execution"]
 
@@ -107,11 +107,11 @@ class StoreFiller:
         if kind is None:
             with Store(self._path) as store:
                 # Past the store's own way to commit, which would collect the old events that have just come.
-                tree = store.engine()
-                change = tree.begin()
-                change.set_value(COUNTS, self._counts)
-                change.set_value(LOG_VALUE, self._bulk.log_state.to_value())
-                tree.commit(change)
+                store.engine().change(self._set_values)
+
+    def _set_values(self, change: Change) -> None:
+        change.set_value(COUNTS, self._counts)
+        change.set_value(LOG_VALUE, self._bulk.log_state.to_value())
 
 
 def add_execution(store: Store, execution: Execution, record: bytes, event_lines: bytes) -> None:

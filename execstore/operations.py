@@ -1,8 +1,9 @@
 """The rules: what each writing method of the store does, as steps of one change.
 
 Each function decides and encodes everything before it touches the change, so one that raises leaves the change as it
-was, also in the middle of a longer transaction. Order of checks and effects is the reference's
-(``pkg/compute/store/boltdb/store.go``), except where execstore differs on purpose; the README lists that.
+was, also in the middle of a longer transaction. It does nothing else, so an engine may call it again (see ``engine``).
+Order of checks and effects is the reference's (``pkg/compute/store/boltdb/store.go``), except where execstore differs
+on purpose; the README lists that.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ from execstore.watcher.lines import encode_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from execstore.engine import Change
     from execstore.models import UpdateExecutionCondition
-    from execstore.tree.change import Change
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",

@@ -19,23 +19,28 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from execstore.codec import CodecError
-from execstore.errors import ExecStoreError, ExecutionNotFoundError, InvalidExecutionError, StoreClosedError
+from execstore.engine import LogState
+from execstore.errors import (
+    ExecStoreError,
+    ExecutionNotFoundError,
+    InvalidExecutionError,
+    StoreClosedError,
+    TransactionConflictError,
+)
 from execstore.operations import delete_execution, load_execution
 from execstore.records import parse_execution
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, STATE_INDEX, TIME
 from execstore.states import ExecutionState
-from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from execstore.engine import Change, Engine, Reader
     from execstore.operations import Rules
-    from execstore.tree.change import Change
-    from execstore.tree.reader import Reader
-    from execstore.tree.tree import Tree
 
 __all__ = ["TERMINAL_STATES", "Candidate", "PruneReport", "PruneRule", "Pruner", "decide", "prune"]
 
@@ -164,37 +169,32 @@ def _load(reader: Reader, names: Iterable[str]) -> list[Candidate]:
     return found
 
 
-def _candidates(tree: Tree, states: Iterable[ExecutionState]) -> Iterator[Candidate]:
+def _candidates(engine: Engine, states: Iterable[ExecutionState]) -> Iterator[Candidate]:
     """All executions in these states, each page as of one moment: no look is so long that writers outrun it."""
-    names = tree.read(lambda reader: _names(reader, states))
+    names = engine.read(lambda reader: _names(reader, states))
     for start in range(0, len(names), _RECORDS_A_LOOK):
         page = names[start : start + _RECORDS_A_LOOK]
-        yield from tree.read(lambda reader, page=page: _load(reader, page))  # type: ignore[misc]
+        yield from engine.read(lambda reader, page=page: _load(reader, page))  # type: ignore[misc]
 
 
 # --- removing -------------------------------------------------------------------------------------------------------
 
 
-def _delete(tree: Tree, change: Change, going: Sequence[Candidate], rules: Rules) -> list[Candidate]:
-    """One change that removes those of ``going`` that didn't change meanwhile. Ends ``change``, whatever happens."""
+def _delete(change: Change, going: Sequence[Candidate], rules: Rules) -> list[Candidate]:
+    """Remove those of ``going`` that didn't change meanwhile; returns which these are."""
     gone: list[Candidate] = []
-    try:
-        for each in going:
-            try:
-                _, stored = load_execution(change, each.execution_id)
-            except ExecutionNotFoundError:
-                continue
-            except ExecStoreError as error:
-                _LOG.warning("execution %s can't be pruned: %s", each.execution_id, error)
-                continue
-            # No two changes of a store have the same time, so one with this time is the one that was decided on.
-            if (stored.compute_state.state_type, stored.modify_time) == (each.state, each.modify_time):
-                delete_execution(change, each.execution_id, rules)
-                gone.append(each)
-    except BaseException:
-        tree.rollback(change)
-        raise
-    tree.commit(change)
+    for each in going:
+        try:
+            _, stored = load_execution(change, each.execution_id)
+        except ExecutionNotFoundError:
+            continue
+        except ExecStoreError as error:
+            _LOG.warning("execution %s can't be pruned: %s", each.execution_id, error)
+            continue
+        # No two changes of a store have the same time, so one with this time is the one that was decided on.
+        if (stored.compute_state.state_type, stored.modify_time) == (each.state, each.modify_time):
+            delete_execution(change, each.execution_id, rules)
+            gone.append(each)
     return gone
 
 
@@ -211,17 +211,17 @@ def _batches(going: Sequence[Candidate]) -> Iterator[list[Candidate]]:
         yield batch
 
 
-def prune(tree: Tree, rule: PruneRule, rules: Rules, *, dry_run: bool = False) -> PruneReport:
+def prune(engine: Engine, rule: PruneRule, rules: Rules, *, dry_run: bool = False) -> PruneReport:
     """Remove all that may go now, in changes that other writers don't have to wait long for."""
-    candidates = list(_candidates(tree, rule.states))
+    candidates = list(_candidates(engine, rule.states))
     # Times of a store only go up, so after its clock was set back they are ahead of it; none is in the future.
-    newest_ns = tree.read(lambda reader: int(reader.values.get(TIME, 0)))
+    newest_ns = engine.read(lambda reader: int(reader.values.get(TIME, 0)))
     going = decide(candidates, rule, max(rules.clock(), newest_ns))
     if dry_run:
         return PruneReport(tuple(going), dry_run=True)
     gone: list[Candidate] = []
     for batch in _batches(going):
-        gone += _delete(tree, tree.begin(), batch, rules)
+        gone += engine.change(partial(_delete, going=batch, rules=rules))
     return PruneReport(tuple(gone))
 
 
@@ -244,7 +244,7 @@ class Pruner:
         self._going: list[Candidate] = []  # what it found that goes
         self._first_due_ns = 0  # when the first of those that stay is old enough
 
-    def after_commit(self, tree: Tree) -> None:
+    def after_commit(self, engine: Engine) -> None:
         """See whether something is due."""
         try:
             now_ns = self._rules.clock()
@@ -254,19 +254,19 @@ class Pruner:
             try:
                 self._ran_ns = now_ns
                 self._due_ns = now_ns + _NEXT_AFTER_ERROR_NS
-                self._due_ns = now_ns + self._run(tree, now_ns)
+                self._due_ns = now_ns + self._run(engine, now_ns)
             finally:
                 self._running.release()
         except StoreClosedError:
             return  # by another thread; the next handle goes on
         except Exception as error:  # noqa: BLE001 - the caller's change is committed; this is no failure of it
-            _LOG.warning("%s: old executions can't be pruned now (%s)", tree.path, error)
+            _LOG.warning("%s: old executions can't be pruned now (%s)", engine.path, error)
 
-    def _run(self, tree: Tree, now_ns: int) -> int:
+    def _run(self, engine: Engine, now_ns: int) -> int:
         """Go on with the sweep; returns the nanoseconds until the next run."""
         # All of it under the lock, if it is free: without it, a look at many files would have to be taken again and
         # again while others write.
-        change = tree.try_begin()
+        change = engine.try_begin()
         if change is None:
             return _NEXT_IF_BUSY_NS
         try:
@@ -274,11 +274,15 @@ class Pruner:
                 self._begin_sweep(change, now_ns)
             if not self._going:
                 self._look(change, now_ns)
+            batch = next(_batches(self._going), [])
+            _delete(change, batch, self._rules)
         except BaseException:
-            tree.rollback(change)
+            engine.rollback(change)
             raise
-        batch = next(_batches(self._going), [])
-        _delete(tree, change, batch, self._rules)
+        try:
+            engine.commit(change)
+        except TransactionConflictError:
+            return _NEXT_IF_BUSY_NS
         del self._going[: len(batch)]
         if self._going or self._names:
             return _NEXT_IF_MORE_NS

@@ -23,8 +23,8 @@ from execstore.validation import check_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from execstore.engine import Reader
     from execstore.models import Event, Execution
-    from execstore.tree.reader import Reader
 
 __all__ = [
     "counts",

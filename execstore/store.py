@@ -1,46 +1,53 @@
-"""The store: Bacalhau's ``ExecutionStore`` (``pkg/compute/store/types.go``) on a directory tree."""
+"""The store: Bacalhau's ``ExecutionStore`` (``pkg/compute/store/types.go``) on a directory tree, or another engine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, cast
 
 from execstore import operations, queries
 from execstore.collection import SMALLEST_MAX_BYTES, Collector, Limits, collect, preview
 from execstore.counters import CONFLICTS, Counters
-from execstore.errors import ExecStoreError, InvalidArgumentError, StoreClosedError, TransactionOpenError
+from execstore.engine import EngineOptions
+from execstore.errors import (
+    ExecStoreError,
+    InvalidArgumentError,
+    StoreClosedError,
+    TransactionOpenError,
+    UnsupportedOperationError,
+)
 from execstore.event_log import StoreEventLog
 from execstore.operations import MAX_DOCUMENT_BYTES, Rules, check_checkpoint_name
 from execstore.pruning import TERMINAL_STATES, Pruner, PruneRule, prune
 from execstore.schema import EVENT_LIMITS, LAYOUT
 from execstore.states import ExecutionState
 from execstore.transaction import Transaction
-from execstore.tree.tree import Tree
+from execstore.tree_engine import TreeEngine, open_tree
 from execstore.validation import check_key
 from execstore.watcher.event_store import EventStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
-    from typing import BinaryIO, Literal, Self
+    from typing import BinaryIO, Literal, Self, Unpack
 
     from execstore.collection import CollectReport
+    from execstore.engine import Change, Engine, Reader, Rotation
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
     from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
     from execstore.metrics import StoreMetrics
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.pruning import PruneReport
-    from execstore.tree.change import Change
-    from execstore.tree.reader import Reader
-    from execstore.tree.segments import Rotation
+    from execstore.tree.change import Change as TreeChange
 
-__all__ = ["Store"]
+__all__ = ["Store", "StoreOptions"]
 
 _T = TypeVar("_T")
 _PAGE = 256
@@ -50,12 +57,32 @@ _PAGE = 256
 _UNTOLD_RETENTION: Final = timedelta(hours=24)
 
 
+# The scheme of an address of `connect`, which as the name of a folder is a mistake.
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://|memory:|file:")
+
+
+class StoreOptions(TypedDict, total=False):
+    """What `Store` takes besides the path, for those who pass it on."""
+
+    read_only: bool
+    durability: Literal["full", "relaxed"]
+    lock_timeout: float
+    event_retention: timedelta | None
+    event_max_bytes: int | None
+    retention: timedelta | None
+    long_poll_timeout: float
+    clock: Callable[[], int]
+    max_document_bytes: int
+
+
 class Store:
     """Executions of jobs: their records, events and states, on plain files below ``path``.
 
     Every writing method returns once its change is durable and visible to every reader in every process. Readers take
     no lock and always see the outcome of whole transactions. One ``Store`` may be used from many threads; any number
     of processes may open the same path at once. After a fork the child's first call opens the store again for it.
+
+    `execstore.connect` opens a store on something else than a folder by its address, `on` one on any engine.
 
     Args:
         path: the folder. It is made if it isn't there.
@@ -98,55 +125,94 @@ class Store:
         clock: Callable[[], int] = time.time_ns,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
     ) -> None:
-        self._path = os.fspath(path)
-        if not isinstance(self._path, str) or not self._path or "\0" in self._path:
+        place = os.fspath(path)
+        if not isinstance(place, str) or not place or "\0" in place:
             raise InvalidArgumentError("path", f"must be the path of a folder, not {path!r}")
+        if isinstance(path, str) and _ADDRESS.match(place):
+            scheme = place.partition(":")[0]
+            reason = f"is an address; open it with execstore.connect, or write ./{scheme}:… for a folder of this name"
+            raise InvalidArgumentError("path", reason)
+        self._open(
+            partial(open_tree, place),
+            place,
+            {
+                "read_only": read_only,
+                "durability": durability,
+                "lock_timeout": lock_timeout,
+                "event_retention": None if event_retention is _UNTOLD_RETENTION else event_retention,
+                "event_max_bytes": event_max_bytes,
+                "retention": retention,
+                "long_poll_timeout": long_poll_timeout,
+                "clock": clock,
+                "max_document_bytes": max_document_bytes,
+            },
+        )
+
+    @classmethod
+    def on(cls, opener: Callable[[EngineOptions], Engine], **options: Unpack[StoreOptions]) -> Self:
+        """A store on an engine of your own: see ``execstore.engine``.
+
+        Args:
+            opener: opens the engine; called again in a forked child.
+            options: as for a store in a folder.
+
+        Raises:
+            InvalidArgumentError: an option makes no sense.
+            StoreNotFoundError, UnsupportedFormatError, … : what the opener raises.
+        """
+        store = cls.__new__(cls)
+        store._open(opener, None, options)  # noqa: SLF001 - it is its own
+        return store
+
+    def _open(self, opener: Callable[[EngineOptions], Engine], path: str | None, options: StoreOptions) -> None:
+        durability = options.get("durability", "full")
         if durability not in {"full", "relaxed"}:
             raise InvalidArgumentError("durability", f'must be "full" or "relaxed", not {durability!r}')
+        lock_timeout, long_poll_timeout = options.get("lock_timeout", 30.0), options.get("long_poll_timeout", 10.0)
         for name, number in (("lock_timeout", lock_timeout), ("long_poll_timeout", long_poll_timeout)):
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {number!r}")
-        if event_retention is _UNTOLD_RETENTION:
-            event_retention = None
+        event_retention, event_max_bytes = options.get("event_retention"), options.get("event_max_bytes")
         retention_ns = _checked_retention("event_retention", event_retention)
         _check_max_bytes("event_max_bytes", event_max_bytes)
-        executions_retention_ns = _checked_retention("retention", retention)
+        executions_retention_ns = _checked_retention("retention", options.get("retention"))
+        max_document_bytes = options.get("max_document_bytes", MAX_DOCUMENT_BYTES)
         if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
             reason = f"must be an integer over 0, but is {max_document_bytes!r}"
             raise InvalidArgumentError("max_document_bytes", reason)
-        self._read_only = read_only
-        self._durability = durability
-        self._lock_timeout_seconds = float(lock_timeout)
+        self._opener = opener
+        self._read_only = options.get("read_only", False)
         self._override_limits = partial(Limits.override, retention_ns=retention_ns, max_bytes=event_max_bytes)
         self._known_rotation: tuple[list[int] | None, Rotation] | None = None
         self._has_limits = event_retention is not None or event_max_bytes is not None
+        self._engine_options = EngineOptions(
+            LAYOUT,
+            read_only=self._read_only,
+            flush_commits=durability == "full",
+            timeout_seconds=float(lock_timeout),
+            rotation=self._rotation,
+            mend=_mend,
+        )
         self._long_poll_timeout_seconds = float(long_poll_timeout)
         self._closed = False
         self._local = threading.local()
         self._open_transaction: Transaction | None = None
         self._event_store: EventStore | None = None
-        self.rules = Rules(clock, max_document_bytes)
+        self.rules = Rules(options.get("clock", time.time_ns), max_document_bytes)
         self._prune_rule = None if executions_retention_ns is None else PruneRule(executions_retention_ns)
         self._start()
+        self._path = self._engine.path if path is None else path
 
     def _start(self) -> None:
         """What is this process's own."""
         self._counters = Counters()
         self._collector = Collector(self._override_limits, self.rules.clock)
         self._pruner = None if self._prune_rule is None else Pruner(self._prune_rule, self.rules)
-        self._tree = self._open_tree()
-        self._tree.on_flush = self._counters.add_flush
+        self._engine = self._open_engine(self._engine_options)
+        self._engine.on_flush = self._counters.add_flush
 
-    def _open_tree(self) -> Tree:
-        return Tree(
-            self._path,
-            LAYOUT,
-            read_only=self._read_only,
-            flush_commits=self._durability == "full",
-            lock_timeout_seconds=self._lock_timeout_seconds,
-            rotation=self._rotation,
-            mend=_mend,
-        )
+    def _open_engine(self, options: EngineOptions) -> Engine:
+        return self._opener(options)
 
     def _rotation(self, values: Mapping[str, Any]) -> Rotation:
         """When a new segment of the event log is begun; every change asks."""
@@ -317,18 +383,18 @@ class Store:
             TransactionOpenError: this thread has one open already.
             StoreBusyError: other writers held the lock for longer than ``lock_timeout``.
         """
-        tree = self._writable("begin_tx")
-        change = tree.begin()
+        engine = self._writable("begin_tx")
+        change = engine.begin()
 
         def commit(ended: Change) -> None:
             self._forget(transaction)
-            self._commit(tree, ended)
+            self._commit(engine, ended)
 
         def rollback(ended: Change) -> None:
             self._forget(transaction)
             # What was read in it should stand, but that is no reason why it couldn't end.
             with contextlib.suppress(ExecStoreError):
-                tree.reject(ended)
+                engine.reject(ended)
 
         transaction = Transaction(change, self.rules, commit, rollback, self._counters.add_conflict)
         self._local.transaction = self._open_transaction = transaction
@@ -431,8 +497,8 @@ class Store:
     ) -> PruneReport:
         """The same; returns of each execution also its job, state, time and size."""
         rule = _checked_rule(older_than, states, keep_per_job)
-        tree = self.engine() if dry_run else self._writable("prune")
-        return prune(tree, rule, self.rules, dry_run=dry_run)
+        engine = self.engine() if dry_run else self._writable("prune")
+        return prune(engine, rule, self.rules, dry_run=dry_run)
 
     def metrics(self) -> StoreMetrics:
         """How the store stands, and what this handle has done in this process: commits, conflicts, flushes.
@@ -509,8 +575,13 @@ class Store:
 
     @property
     def path(self) -> str:
-        """The folder, as it was given."""
+        """The folder, as it was given; of a store that is elsewhere its address, without any password."""
         return self._path
+
+    @property
+    def store_id(self) -> str:
+        """What tells this store from every other: made up when it was made. A restored copy is another store."""
+        return self.engine().store_id
 
     @property
     def read_only(self) -> bool:
@@ -528,11 +599,11 @@ class Store:
             return
         self._closed = True
         transaction = self._open_transaction
-        if self._tree.process_id != os.getpid():
+        if self._engine.process_id != os.getpid():
             return
         if transaction is not None:
             transaction.rollback()
-        self._tree.close()
+        self._engine.close()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -553,50 +624,76 @@ class Store:
         return self.engine().read(query)
 
     def apply(self, method: str, operation: Callable[[Change], _T]) -> _T:
-        """Do one operation as a transaction of its own."""
-        tree = self._writable(method)
-        change = tree.begin()
-        try:
+        """Do one operation as a transaction of its own. An engine may call it several times, see ``engine``."""
+        engine = self._writable(method)
+        done: Change | None = None
+
+        def operate(change: Change) -> _T:
+            nonlocal done
+            done = change
             result = operation(change)
-        except BaseException as error:
-            tree.reject(change)
-            if isinstance(error, CONFLICTS.get(method, ())):
-                self._counters.add_conflict()
+            if self._has_limits:
+                self._set_limits(change)
+            return result
+
+        try:
+            result = engine.change(operate)
+        except CONFLICTS.get(method, ()):
+            self._counters.add_conflict()
             raise
-        self._commit(tree, change)
+        if done is not None:
+            self._after_commit(engine, done)
         return result
 
-    def _commit(self, tree: Tree, change: Change) -> None:
-        if self._has_limits and not change.is_empty:
-            change.set_value(EVENT_LIMITS, list(self._override_limits(Limits.of(change.values))))
-        is_empty = change.is_empty
-        tree.commit(change)
-        if not is_empty:
-            self._counters.add_commit()
-        self._collector.after_commit(tree, change.values)
-        if self._pruner is not None:
-            self._pruner.after_commit(tree)
+    def _commit(self, engine: Engine, change: Change) -> None:
+        if self._has_limits:
+            self._set_limits(change)
+        engine.commit(change)
+        self._after_commit(engine, change)
 
-    def engine(self) -> Tree:
+    def _set_limits(self, change: Change) -> None:
+        if not change.is_empty:
+            change.set_value(EVENT_LIMITS, list(self._override_limits(Limits.of(change.values))))
+
+    def _after_commit(self, engine: Engine, change: Change) -> None:
+        if not change.is_empty:
+            self._counters.add_commit()
+        self._collector.after_commit(engine, change.values)
+        if self._pruner is not None:
+            self._pruner.after_commit(engine)
+
+    def engine(self) -> Engine:
         """The engine, opened again if this process inherited the store by a fork."""
         self._check_open()
-        if self._tree.process_id != os.getpid():
+        if self._engine.process_id != os.getpid():
             self._reopen_after_fork()
-        return self._tree
+        return self._engine
+
+    def tree(self, operation: str) -> TreeEngine:
+        """The engine as the directory tree that it must be for this operation.
+
+        Raises:
+            UnsupportedOperationError: it is another engine; it says what to do instead.
+        """
+        engine = self.engine()
+        if isinstance(engine, TreeEngine):
+            return engine
+        remedy = engine.instead.get(operation, "only a store in a folder has it")
+        raise UnsupportedOperationError(self._path, operation, remedy)
 
     def _reopen_after_fork(self) -> None:
-        self._tree.abandon()
+        self._engine.abandon()
         self._local = threading.local()
         self._open_transaction = None
         self._event_store = None
         self._start()
 
-    def _writable(self, method: str) -> Tree:
-        tree = self.engine()
+    def _writable(self, method: str) -> Engine:
+        engine = self.engine()
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is not None and not transaction.closed:
             raise TransactionOpenError(method)
-        return tree
+        return engine
 
     def _check_open(self) -> None:
         if self._closed:
@@ -640,4 +737,4 @@ def _check_max_bytes(argument: str, max_bytes: int | None) -> None:
 def _mend(change: Change) -> None:
     from execstore.integrity.repair import mend  # noqa: PLC0415
 
-    mend(change)
+    mend(cast("TreeChange", change))  # no other engine calls it

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from execstore.engine import Change
     from execstore.models import Event, Execution, UpdateExecutionRequest
     from execstore.operations import Rules
     from execstore.states import ExecutionState
-    from execstore.tree.change import Change
 
 __all__ = ["Transaction"]
 
@@ -64,6 +64,8 @@ class Transaction:
         Raises:
             TransactionClosedError: it is over already.
             StoreFullError: nothing of it happened. StoreFailedError: its outcome is open.
+            TransactionConflictError: nothing of it happened, since somebody else changed what it had read. A store in
+                a folder never raises it, it keeps others out.
         """
         change = self._open_change()
         self._closed = True

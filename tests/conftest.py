@@ -12,6 +12,7 @@ from execstore import Store
 from execstore.schema import LAYOUT
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.tree import Tree
+from execstore.tree_engine import TreeEngine
 from tests.support import FakeClock
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class StoreFactory:
         if small and not path.exists() and not options.get("read_only"):
             Tree(str(path), LAYOUT, journal_bytes=SMALL_JOURNAL_BYTES, segment_bytes=SMALL_SEGMENT_BYTES).close()
         # How a store comes to its file system is its own business; only tests give it another.
-        with mock.patch("execstore.store.Tree", functools.partial(Tree, file_system=file_system)):
+        with mock.patch("execstore.tree_engine.TreeEngine", functools.partial(TreeEngine, file_system=file_system)):
             store = Store(path, **options)
         self._handles.append(store)
         return store

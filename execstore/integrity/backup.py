@@ -88,7 +88,7 @@ def _write_file(store: Store, path: str) -> BackupReport:
 
 def _write(store: Store, spool: BinaryIO, stream: BinaryIO, name: str) -> BackupReport:
     with compressed(stream, name) as packed:
-        moment = store.engine().moment(spool)
+        moment = store.tree("backup").moment(spool)
         contents = _Contents()
         _choose(moment, contents)
         _write_archive(moment, contents, packed)

@@ -15,7 +15,7 @@ from execstore.watcher.lines import parse_ends, parse_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from execstore.tree.reader import Reader
+    from execstore.engine import Reader
 
 __all__ = ["Found", "Newest", "find_newest", "read_found"]
 

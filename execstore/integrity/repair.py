@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from execstore.errors import StoreCorruptedError
 from execstore.integrity.checks import check_checkpoint, check_event_lines, check_log_lines, check_record
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from execstore.models import Execution
     from execstore.store import Store
+    from execstore.tree.reader import Reader
 
 __all__ = ["mend", "rehearse", "repair"]
 
@@ -46,13 +47,15 @@ _LOG = logging.getLogger("execstore")
 
 def repair(store: Store) -> RepairReport:
     """Mend the store; see `Store.repair`."""
-    actions = store.apply("repair", _repair)
+    store.tree("repair")
+    actions = store.apply("repair", lambda change: _repair(cast("Change", change)))
     return RepairReport(tuple(actions), store.verify().problems)
 
 
 def rehearse(store: Store) -> list[RepairAction]:
     """What `repair` would do now. Nothing is changed, so the handle may be read-only."""
-    return store.look(lambda reader: _repair(Change.rehearsal(reader, LAYOUT)))
+    store.tree("repair")
+    return store.look(lambda reader: _repair(Change.rehearsal(cast("Reader", reader), LAYOUT)))
 
 
 def mend(change: Change) -> None:

@@ -37,9 +37,10 @@ from execstore.tree.reader import MAXIMUM_FILE_BYTES
 from execstore.watcher.lines import parse_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
+    from execstore.engine import Change
     from execstore.integrity.archive import Manifest, Place
     from execstore.integrity.report import Problem
     from execstore.integrity.tar import Member
@@ -291,16 +292,17 @@ class _Restoration:
 def _settle(folder: str, restoration: _Restoration, manifest: Manifest) -> tuple[Problem, ...]:
     """Let the store go on where the other one was, and check it. Returns the damage that the backup announced."""
     with Store(folder) as store:
-        tree = store.engine()
-        change = tree.begin()
         # Past the store's own way to commit, which would collect the old events that have just come.
-        change.set_value(TIME, restoration.newest_ns)
-        if manifest.event_limits is not None:
-            change.set_value(EVENT_LIMITS, list(manifest.event_limits))
-        tree.commit(change)
+        store.engine().change(lambda change: _set_values(change, restoration.newest_ns, manifest.event_limits))
         report = store.verify()
         if [problem for problem in report.problems if problem.kind != "log"] or (
             len(report.problems) > manifest.damaged_events
         ):
             raise restoration.unsound(report.problems[0])
     return report.problems
+
+
+def _set_values(change: Change, newest_ns: int, event_limits: Sequence[int] | None) -> None:
+    change.set_value(TIME, newest_ns)
+    if event_limits is not None:
+        change.set_value(EVENT_LIMITS, list(event_limits))

@@ -1,4 +1,4 @@
-"""Verify: everything that is on disk against everything that must hold, on a store in use too.
+"""Verify: everything that is stored against everything that must hold, on a store in use too, whatever its engine.
 
 Each execution is looked at with all that belongs to it in one moment of the store, so that writers may go on; numbers
 that concern the whole store are compared in one moment of their own. Memory doesn't grow with the store, but for the
@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from execstore.engine import LogState
 from execstore.errors import StoreCorruptedError
 from execstore.integrity.checks import check_checkpoint, check_event_lines, check_log_lines, check_record
 from execstore.integrity.report import Problem, VerifyReport
@@ -27,10 +28,11 @@ from execstore.schema import (
     counts_of,
 )
 from execstore.tree.access import others_may_write
-from execstore.tree.reader import Reader
-from execstore.tree.segments import LogState
+from execstore.tree.reader import Reader as TreeReader
+from execstore.tree_engine import TreeEngine
 
 if TYPE_CHECKING:
+    from execstore.engine import Reader
     from execstore.store import Store
 
 __all__ = ["verify"]
@@ -43,7 +45,7 @@ class _Found(NamedTuple):
 
 def verify(store: Store) -> VerifyReport:
     """Check the whole store; see `Store.verify`."""
-    sentence = others_may_write(store.path)
+    sentence = others_may_write(store.path) if isinstance(store.engine(), TreeEngine) else None
     warnings = () if sentence is None else (sentence,)
     wrong_folders = store.look(_wrong_folders)
     if wrong_folders:
@@ -70,6 +72,8 @@ def _record_names(reader: Reader, collection: str) -> list[str]:
 
 
 def _wrong_folders(reader: Reader) -> list[Problem]:
+    if not isinstance(reader, TreeReader):
+        return []
     return [
         Problem(path, "folder", f"{reason}; nothing else was checked, 'execstore repair' sets it aside")
         for path, reason in reader.wrong_folders(LAYOUT).items()
@@ -77,6 +81,8 @@ def _wrong_folders(reader: Reader) -> list[Problem]:
 
 
 def _strangers(reader: Reader) -> list[Problem]:
+    if not isinstance(reader, TreeReader):
+        return []
     return [
         Problem(path, "stranger", "execstore didn't make this; it is left alone, move it elsewhere")
         for path in reader.strangers(LAYOUT)
@@ -176,8 +182,9 @@ def _check_checkpoint(reader: Reader, collection: str, name: str) -> list[Proble
     return []
 
 
-def _segments(reader: Reader) -> tuple[LogState, list[int]]:
-    return LogState.of(reader.values), reader.segment_numbers(LAYOUT.log)
+def _segments(reader: Reader) -> tuple[LogState, list[int], list[str]]:
+    firsts = reader.segment_numbers(LAYOUT.log)
+    return LogState.of(reader.values), firsts, [reader.segment_file(LAYOUT.log, first) for first in firsts]
 
 
 def _segment(reader: Reader, path: str) -> bytes | None:
@@ -187,12 +194,12 @@ def _segment(reader: Reader, path: str) -> bytes | None:
 def _check_log(store: Store) -> tuple[list[Problem], int]:
     """The segments follow one another without a gap, from the oldest line to the latest, and each line can be read."""
 
-    state, firsts = store.look(_segments)
+    state, firsts, paths = store.look(_segments)
     problems: list[Problem] = []
     count = 0
     expected = state.oldest
     for position, first in enumerate(firsts):
-        path = Reader.segment_file(LAYOUT.log, first)
+        path = paths[position]
         if first > state.latest:
             continue  # begun since
         if first != expected:

@@ -24,17 +24,15 @@ from execstore.schema import (
     SEQUENCE_TRACKING,
     STATE_INDEX,
 )
-from execstore.tree.filesystem import RealFileSystem
-from execstore.tree.recovery import read_format
 from execstore.watcher.lines import LineEnds, parse_ends, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from execstore.engine import Reader
     from execstore.models import Event, Execution
     from execstore.states import ExecutionState
     from execstore.store import Store
-    from execstore.tree.reader import Reader
 
 __all__ = ["LogLine", "Selection", "Stored", "checkpoints", "execution_of", "executions", "log", "one", "store_id"]
 
@@ -191,12 +189,7 @@ def one(store: Store, execution_id: str, skipped: list[str]) -> Stored | None:
 
 def store_id(store: Store) -> str:
     """What tells this store from every other: it is made up when a store is made, and stays."""
-    fs = RealFileSystem(store.path)
-    try:
-        form = read_format(fs, store.path)
-    finally:
-        fs.dispose()
-    return "" if form is None else form.store_id
+    return store.store_id
 
 
 def checkpoints(store: Store, *, of_watchers: bool) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from execstore.schema import LAYOUT, counts_of
 from execstore.tree.head import parse_head
 from execstore.tree.names import HEAD_PATH
 from execstore.tree.segments import LogState
-from execstore.tree.tree import Tree
+from execstore.tree_engine import TreeEngine
 from execstore.watcher import Operation, StoreEventRequest
 from tests.crash.simulated import Image, SimulatedFileSystem
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
+    from execstore.engine import EngineOptions
     from execstore.tree.reader import Reader
     from tests.crash.simulated import Call
 
@@ -76,13 +77,13 @@ class SimulatedStore(Store):
             clock=lambda: now_ns,
         )
 
-    def _open_tree(self) -> Tree:
-        return Tree(
-            self._path,
-            LAYOUT,
-            read_only=self._read_only,
-            flush_commits=self._durability == "full",
-            lock_timeout_seconds=self._lock_timeout_seconds,
+    def _open_engine(self, options: EngineOptions) -> TreeEngine:
+        return TreeEngine(
+            _PLACE,
+            options.layout,
+            read_only=options.read_only,
+            flush_commits=options.flush_commits,
+            lock_timeout_seconds=options.timeout_seconds,
             journal_bytes=JOURNAL_BYTES,
             segment_bytes=SEGMENT_BYTES,
             file_system=lambda _: self.file_system,

@@ -1,0 +1,71 @@
+"""The directory tree as an engine: what the seam asks for beyond what a tree is by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from execstore.tree.recovery import read_format
+from execstore.tree.segments import LogState
+from execstore.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from execstore.engine import EngineOptions
+    from execstore.notify import Notifier
+    from execstore.tree.change import Change
+    from execstore.tree.reader import Reader
+
+__all__ = ["TreeEngine", "open_tree"]
+
+_T = TypeVar("_T")
+
+
+class TreeEngine(Tree):
+    """See ``engine.Engine``. It also has files: backup, repair and quarantine are for it alone."""
+
+    instead: Final[Mapping[str, str]] = {}
+
+    @property
+    def store_id(self) -> str:
+        """See ``Engine``."""
+        form = read_format(self._fs, self.path)
+        return "" if form is None else form.store_id
+
+    def read_log(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
+        """See ``Engine``."""
+
+        def look(reader: Reader) -> list[tuple[int, bytes]]:
+            return self.log.read(reader, max(first, LogState.of(reader.values).oldest), maximum)
+
+        return self.read(look)
+
+    def open_notifier(self) -> Notifier:
+        """See ``Engine``."""
+        from execstore.notify import open_notifier  # noqa: PLC0415 - only who waits pays for it
+
+        return open_notifier(self.head_path)
+
+    def change(self, operation: Callable[[Change], _T]) -> _T:
+        """See ``Engine``. Other writers wait, so ``operation`` is called once."""
+        change = self.begin()
+        try:
+            result = operation(change)
+        except BaseException:
+            self.reject(change)
+            raise
+        self.commit(change)
+        return result
+
+
+def open_tree(path: str, options: EngineOptions) -> TreeEngine:
+    """Open the store in the folder at ``path``. Raises what ``Tree`` raises."""
+    return TreeEngine(
+        path,
+        options.layout,
+        read_only=options.read_only,
+        flush_commits=options.flush_commits,
+        lock_timeout_seconds=options.timeout_seconds,
+        rotation=options.rotation,
+        mend=options.mend,
+    )
