@@ -15,14 +15,17 @@ from execstore.errors import StoreBusyError
 from execstore.tree.names import HANDLES_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from execstore.tree.filesystem import FileSystem
 
 __all__ = ["Handles", "Lock"]
 
-# Waiting starts short since most holders need some 0.1 ms, and grows so that waiters don't keep a small device awake.
+# Waiting starts short since most holders need some 0.1 ms, and stays short while one may be waiting for a flush, so that
+# the next one catches all who wait. It grows then, lest waiters keep a small device awake.
 _SHORTEST_WAIT_SECONDS = 0.00005
+_FLUSH_WAIT_SECONDS = 0.0003
+_FLUSH_SECONDS = 0.03
 _LONGEST_WAIT_SECONDS = 0.002
 # Who has the inner lock for longer than this is the one to name.
 _LONGEST_HOLD_SECONDS = 0.01
@@ -49,6 +52,7 @@ class Lock:
         self._store_path = store_path
         self._timeout_seconds = timeout_seconds
         self._threads = threading.Lock()
+        self.was_contended = False  # whether its holder had to wait for it
         self._descriptor = fs.open(path, write=write)
 
     def acquire(self) -> None:
@@ -65,6 +69,30 @@ class Lock:
         except BaseException:
             self._threads.release()
             raise
+
+    def acquire_unless(self, is_done: Callable[[], bool]) -> bool:
+        """Wait for the lock, or for somebody else to have done what it is wanted for; whether it was had.
+
+        Returns without the lock only if ``is_done()``, which is asked while waiting.
+
+        Raises:
+            StoreBusyError: neither came about within the timeout.
+        """
+        had_to_wait = not self._threads.acquire(blocking=False)
+        if had_to_wait and not self._threads.acquire(timeout=max(self._timeout_seconds, 0)):
+            raise self.busy()
+        taken = False
+        try:
+            if not (had_to_wait and is_done()):
+                taken = self._fs.try_lock(self._descriptor)
+                if not taken:
+                    had_to_wait = True
+                    taken = self._wait(is_done)
+                self.was_contended = had_to_wait
+        finally:
+            if not taken:
+                self._threads.release()
+        return taken
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it."""
@@ -101,15 +129,20 @@ class Lock:
 
     __del__ = close  # see RealFileSystem.__del__
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self._timeout_seconds
+    def _wait(self, is_done: Callable[[], bool] | None = None) -> bool:
+        started = time.monotonic()
+        deadline = started + self._timeout_seconds
         pause = _SHORTEST_WAIT_SECONDS
         while not self._fs.try_lock(self._descriptor):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if is_done is not None and is_done():
+                return False
+            now = time.monotonic()
+            if now >= deadline:
                 raise self.busy()
-            time.sleep(min(pause, remaining))
-            pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
+            time.sleep(min(pause, deadline - now))
+            longest = _FLUSH_WAIT_SECONDS if now - started < _FLUSH_SECONDS else _LONGEST_WAIT_SECONDS
+            pause = min(pause * 1.5, longest)
+        return True
 
     def busy(self) -> StoreBusyError:
         """The error that names who holds the lock."""
