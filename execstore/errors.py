@@ -17,6 +17,7 @@ __all__ = [
     "CheckpointNameBlankError",
     "CheckpointNotFoundError",
     "DeserializationError",
+    "DestinationNotEmptyError",
     "EventHandlingError",
     "EventsCompactedError",
     "ExecStoreError",
@@ -37,6 +38,7 @@ __all__ = [
     "NotAStoreError",
     "SerializationError",
     "SourceBusyError",
+    "SourceChangedError",
     "SourceDamagedError",
     "StoreAccessError",
     "StoreBusyError",
@@ -204,6 +206,28 @@ class SourceBusyError(ExecStoreError):
         )
         self.path = path
         self.holder_pid = holder_pid
+
+
+class SourceChangedError(ExecStoreError):
+    """A node's name is taken by another store in the central one, or the node's store was set back."""
+
+    def __init__(self, node: str, path: str, reason: str) -> None:
+        super().__init__(
+            f"node {node}: {path} {reason}; if the node's store was replaced or restored, forward once with --resync "
+            f"(resync=True): all is then compared and brought anew; if two nodes share a name, give one another (--node)"
+        )
+        self.node = node
+        self.path = path
+        self.reason = reason
+
+
+class DestinationNotEmptyError(ExecStoreError):
+    """A store can't be copied to where something is already. Nothing was changed."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} {reason}; nothing was changed; copy to an empty place")
+        self.path = path
+        self.reason = reason
 
 
 class SourceDamagedError(ExecStoreError):
