@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bench": ("execstore.cli.bench", "Measure how fast the store is here."),
     "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
     "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
+    "forward": ("execstore.cli.forward", "Bring a node's executions into a central store."),
     "completion": ("execstore.cli.completion", "Print what a shell needs to complete a line."),
     "man": ("execstore.cli.man", "Print the manual page."),
 }
