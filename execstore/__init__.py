@@ -1,6 +1,7 @@
 """execstore: an execution store on plain files, changed atomically, followed live, with no database behind it.
 
-``Store`` is where to begin; the README has ten lines that use it.
+``Store`` is where to begin; the README has ten lines that use it. ``connect`` opens one by an address, which needn't be
+that of a folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from execstore import errors, watcher
+    from execstore.addresses import connect
     from execstore.models import (
         Event,
         Execution,
@@ -38,6 +40,7 @@ __all__ = [
     "Transaction",
     "UpdateExecutionCondition",
     "UpdateExecutionRequest",
+    "connect",
     "errors",
     "watcher",
 ]
@@ -57,6 +60,7 @@ _PLACES: Final = {
     "Transaction": "execstore.transaction",
     "UpdateExecutionCondition": "execstore.models",
     "UpdateExecutionRequest": "execstore.models",
+    "connect": "execstore.addresses",
 }
 _MODULES: Final = ("errors", "watcher")
 

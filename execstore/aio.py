@@ -24,6 +24,8 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
+from execstore import operations
+from execstore.addresses import connect
 from execstore.errors import TransactionClosedError, TransactionOpenError
 from execstore.pruning import TERMINAL_STATES
 from execstore.store import Store
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from execstore.collection import CollectReport
+    from execstore.engine import Change
     from execstore.event_log_status import EventLogStatus
     from execstore.history import Revision
     from execstore.integrity.report import BackupReport, RepairReport, RestoreReport, VerifyReport
@@ -123,8 +126,9 @@ class AsyncStore:
     raises, and the module for what a cancellation does.
     """
 
-    open = staticmethod(_opener(Store))
-    """``await AsyncStore.open(path, ...)`` or ``async with AsyncStore.open(path, ...)``: the arguments of ``Store``."""
+    open = staticmethod(_opener(connect))
+    """``await AsyncStore.open(address, ...)`` or ``async with AsyncStore.open(address, ...)``; see `execstore.connect`.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -139,8 +143,13 @@ class AsyncStore:
 
     @property
     def path(self) -> str:
-        """The folder, as it was given."""
+        """See `Store.path`."""
         return self._store.path
+
+    @property
+    def store_id(self) -> str:
+        """See `Store.store_id`."""
+        return self._store.store_id
 
     @property
     def read_only(self) -> bool:
@@ -156,23 +165,35 @@ class AsyncStore:
 
     async def create_execution(self, execution: Execution, *events: Event | None) -> Execution:
         """See `Store.create_execution`."""
-        return await self._write("create_execution", lambda tx: tx.create_execution(execution, *events))
+        return await self._write(
+            "create_execution",
+            lambda change: operations.create_execution(change, execution, events, self._store.rules),
+        )
 
     async def update_execution_state(self, request: UpdateExecutionRequest) -> Execution:
         """See `Store.update_execution_state`."""
-        return await self._write("update_execution_state", lambda tx: tx.update_execution_state(request))
+        return await self._write(
+            "update_execution_state",
+            lambda change: operations.update_execution_state(change, request, self._store.rules),
+        )
 
     async def delete_execution(self, execution_id: str) -> None:
         """See `Store.delete_execution`."""
-        await self._write("delete_execution", lambda tx: tx.delete_execution(execution_id))
+        await self._write(
+            "delete_execution",
+            lambda change: operations.delete_execution(change, execution_id, self._store.rules),
+        )
 
     async def add_execution_event(self, execution_id: str, *events: Event | None) -> None:
         """See `Store.add_execution_event`."""
-        await self._write("add_execution_event", lambda tx: tx.add_execution_event(execution_id, *events))
+        await self._write(
+            "add_execution_event",
+            lambda change: operations.add_execution_event(change, execution_id, events, self._store.rules),
+        )
 
     async def checkpoint(self, name: str, sequence_number: int) -> None:
         """See `Store.checkpoint`."""
-        await self._write("checkpoint", lambda tx: tx.checkpoint(name, sequence_number))
+        await self._write("checkpoint", lambda change: operations.store_checkpoint(change, name, sequence_number))
 
     # --- executions: reading ---
 
@@ -363,15 +384,17 @@ class AsyncStore:
     async def _read(self, work: Callable[[], _T]) -> _T:
         return await run_abandonable(lambda _left: work(), limiter=self._limiter("reads"), wake=_nothing_to_wake)
 
-    async def _write(self, method: str, operation: Callable[[Transaction], _T]) -> _T:
+    async def _write(self, method: str, operation: Callable[[Change], _T]) -> _T:
         self._check_no_transaction(method)
 
         def work(left: Callable[[], bool]) -> _T:
-            with self._store.begin_tx() as transaction:
+            def operate(change: Change) -> _T:
                 if left():
                     # Whoever called was cancelled while the lock was another's, and doesn't hear of this.
                     raise TransactionClosedError
-                return operation(transaction)
+                return operation(change)
+
+            return self._store.apply(method, operate)
 
         return await run_abandonable(work, limiter=self._limiter("writes"), wake=_nothing_to_wake)
 

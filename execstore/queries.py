@@ -166,10 +166,13 @@ def page_of_executions(
 def _load(reader: Reader, names: Iterable[str], wanted: Callable[[Execution], bool]) -> list[Execution]:
     """The records of these names. What is dangling or damaged is left out with a warning: one file mustn't take a
     whole list down (the reference's lists fail)."""
+    names = list(names)
+    records_named = getattr(reader, "records_named", None)  # of a BulkReader
+    records = None if records_named is None else records_named(EXECUTIONS, names)
     found: list[Execution] = []
-    for name in names:
+    for number, name in enumerate(names):
         try:
-            record = reader.record_named(EXECUTIONS, name)
+            record = reader.record_named(EXECUTIONS, name) if records is None else records[number]
             if record is None:
                 _LOG.warning("an index names execution %s, which isn't there; run 'execstore verify'", name)
                 continue

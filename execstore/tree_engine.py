@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from execstore.tree.recovery import read_format
@@ -26,7 +27,7 @@ class TreeEngine(Tree):
 
     instead: Final[Mapping[str, str]] = {}
 
-    @property
+    @cached_property
     def store_id(self) -> str:
         """See ``Engine``."""
         form = read_format(self._fs, self.path)

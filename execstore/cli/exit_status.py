@@ -41,6 +41,7 @@ _BROKEN_ERRORS: Final = (
     errors.StoreUnreachableError,
     errors.UnsupportedFilesystemError,
     errors.UnsupportedFormatError,
+    errors.UnsupportedOperationError,
 )
 
 
