@@ -6,12 +6,13 @@ A member that is missing has its zero value, as in Go. What isn't checked here: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from execstore.codec import inner_member
 from execstore.errors import InvalidExecutionError
 
 __all__ = [
+    "Layout",
     "check_count",
     "check_flag",
     "check_integer",
@@ -28,6 +29,36 @@ __all__ = [
     "read_texts",
     "require_object",
 ]
+
+_T = TypeVar("_T")
+
+
+class Layout:
+    """The members that an object has as this program writes it: their names in order, fields, and types.
+
+    Nearly every object that is read is of that kind. To see that, and to take all its values at once, needs a fifth of
+    the time of looking at each member; whatever is different in any way is read member by member.
+    """
+
+    def __init__(self, *members: tuple[str, str, type], empty: tuple[str, ...] = ("extra",)) -> None:
+        """``members`` are name, field and type of each; ``empty`` are the fields that are an object without members."""
+        self._names, self._fields, self._types = zip(*members, strict=True)
+        self._empty = empty
+
+    def make(self, model: type[_T], data: Mapping[str, Any]) -> _T | None:
+        """A ``model``, which is a frozen dataclass, of the values of ``data``.
+
+        ``None`` if ``data`` has other members, in another order, or one that isn't of exactly its type.
+        """
+        values = data.values()
+        if tuple(data) != self._names or tuple(map(type, values)) != self._types:
+            return None
+        made = object.__new__(model)
+        own = made.__dict__
+        own.update(zip(self._fields, values))  # noqa: B905 - of one length, as was seen
+        for field in self._empty:
+            own[field] = {}
+        return made
 
 
 def _refuse(member: str, name: str, expected: str, value: Any) -> NoReturn:

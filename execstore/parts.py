@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from execstore.codec import inner_member
 from execstore.errors import InvalidExecutionError
 from execstore.members import (
+    Layout,
     read_extra,
     read_flag,
     read_integer,
@@ -23,9 +24,19 @@ from execstore.timestamps import Timestamp
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Event", "ExecutionEvent", "RunCommandResult", "SpecConfig", "State"]
+__all__ = [
+    "BARE_SPEC",
+    "RUN_OUTPUT",
+    "Event",
+    "ExecutionEvent",
+    "RunCommandResult",
+    "SpecConfig",
+    "State",
+    "bare_state",
+]
 
 StateT = TypeVar("StateT", ExecutionState, DesiredState)
+_EventT = TypeVar("_EventT", bound="Event")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,10 @@ class State(Generic[StateT]):
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
+        if len(data) == 1:
+            state = bare_state(cls, state_class, data)
+            if state is not None:
+                return state
         return cls(
             state_class.parse(data.get("StateType", 0), inner_member(member, "StateType")),
             read_text(data, "Message", member),
@@ -73,6 +88,19 @@ class State(Generic[StateT]):
             data["Details"] = self.details
         data.update(self.extra)
         return data
+
+
+_StateT = TypeVar("_StateT", bound=State[Any])
+
+
+def bare_state(model: type[_StateT], state_class: type[Any], data: Mapping[str, Any]) -> _StateT | None:
+    """A state that has nothing but its type, as most have; ``None`` for any other. Quick."""
+    state_type = state_class.named(data.get("StateType"))
+    if state_type is None or len(data) != 1:
+        return None
+    state = object.__new__(model)
+    state.__dict__.update({"state_type": state_type, "message": "", "details": {}, "extra": {}})
+    return state
 
 
 @dataclass(frozen=True, init=False)
@@ -117,6 +145,9 @@ class Event:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         data = {} if data is None else require_object(data, member)
+        event = _EVENT.make(cls, data)
+        if event is not None:
+            return _with_time(event, member)
         return cls(*cls._read_fields(data, member), extra=read_extra(data, cls.known_members))
 
     @staticmethod
@@ -147,6 +178,21 @@ class Event:
         if self.details:
             data["Details"] = self.details
         return data
+
+
+_EVENT: Final = Layout(
+    ("Message", "message", str),
+    ("Topic", "topic", str),
+    ("Timestamp", "timestamp", str),
+    empty=("details", "extra"),
+)
+
+
+def _with_time(event: _EventT, member: str) -> _EventT:
+    """An event that was just made, its time in place of the text."""
+    own = event.__dict__
+    own["timestamp"] = Timestamp.parse(own["timestamp"], inner_member(member, "Timestamp"))
+    return event
 
 
 def _to_timestamp(value: Timestamp | datetime | str | None) -> Timestamp:
@@ -194,11 +240,23 @@ class ExecutionEvent(Event):
     def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
         """As ``Event.from_dict``, with ``ExecutionID``; one that the reference wrote has none, it reads ``""``."""
         data = {} if data is None else require_object(data, member)
+        event = _EXECUTION_EVENT.make(cls, data)
+        if event is not None:
+            return _with_time(event, member)
         execution_id = read_text(data, "ExecutionID", member)
         return cls(*cls._read_fields(data, member), execution_id, extra=read_extra(data, cls.known_members))
 
     def _known_members(self) -> dict[str, Any]:
         return {**super()._known_members(), "ExecutionID": self.execution_id}
+
+
+_EXECUTION_EVENT: Final = Layout(
+    ("Message", "message", str),
+    ("Topic", "topic", str),
+    ("Timestamp", "timestamp", str),
+    ("ExecutionID", "execution_id", str),
+    empty=("details", "extra"),
+)
 
 
 @dataclass(frozen=True)
@@ -218,6 +276,9 @@ class SpecConfig:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
+        spec = BARE_SPEC.make(cls, data)
+        if spec is not None:
+            return spec
         return cls(
             read_text(data, "Type", member),
             read_object(data, "Params", member),
@@ -231,6 +292,9 @@ class SpecConfig:
             data["Params"] = self.params
         data.update(self.extra)
         return data
+
+
+BARE_SPEC: Final = Layout(("Type", "type", str), empty=("params", "extra"))
 
 
 @dataclass(frozen=True)
@@ -256,6 +320,9 @@ class RunCommandResult:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
+        output = RUN_OUTPUT.make(cls, data)
+        if output is not None:
+            return output
         return cls(
             read_text(data, "Stdout", member),
             read_flag(data, "StdoutTruncated", member),
@@ -277,3 +344,13 @@ class RunCommandResult:
             "ErrorMsg": self.error_msg,
             **self.extra,
         }
+
+
+RUN_OUTPUT: Final = Layout(
+    ("Stdout", "stdout", str),
+    ("StdoutTruncated", "stdout_truncated", bool),
+    ("stderr", "stderr", str),
+    ("StderrTruncated", "stderr_truncated", bool),
+    ("ExitCode", "exit_code", int),
+    ("ErrorMsg", "error_msg", str),
+)

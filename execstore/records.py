@@ -128,7 +128,7 @@ def parse_execution(data: bytes) -> Execution:
     :raises CodecError: if it is no JSON.
     :raises InvalidExecutionError: if it is JSON, but no execution.
     """
-    return Execution.from_dict(codec.decode(data))
+    return Execution.from_json(data)
 
 
 def compact(record: bytes) -> bytes:

@@ -68,6 +68,11 @@ class _NumberedState(StrEnum):
         return cls.parse(number)
 
     @classmethod
+    def named(cls, value: object) -> Self | None:
+        """The state of the enumeration that has this name, ``None`` for anything else. Quick."""
+        return cls._value2member_map_.get(value) if type(value) is str else None  # type: ignore[return-value]
+
+    @classmethod
     def parse(cls, value: object, member: str = "") -> Self:
         """The state of a name, written exactly as in the enumeration, or of a number.
 

@@ -82,7 +82,11 @@ class Timestamp:
             if len(fraction) > 9:
                 raise InvalidExecutionError(member, f"{text[:60]!r} is finer than nanoseconds (nine digits)")
             nanoseconds += int(fraction.ljust(9, "0"))
-        return cls(nanoseconds, offset)
+        # Both are right, so there is no need to check them: this is done for each event that is read.
+        parsed = object.__new__(cls)
+        object.__setattr__(parsed, "nanoseconds", nanoseconds)
+        object.__setattr__(parsed, "offset_seconds", offset)
+        return parsed
 
     @classmethod
     def from_datetime(cls, moment: datetime, member: str = "") -> Self:

@@ -1,0 +1,89 @@
+"""Leaving the job of an execution as the text that it is until somebody looks into it.
+
+A job is more than half of an execution, and most who read executions (a list, a count, an update of the state) never
+look into it. So its text is cut out before the rest is parsed, with ``null`` in its place. That must not hide damage:
+it is done only with a text that was parsed before, here in this process, and found to be a JSON object. Then the whole
+is JSON if the rest is, with the same value in every other place; a text that isn't known is parsed at once.
+
+An execution keeps its job over all its revisions, and a job's executions share it, so most texts are known.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final, NamedTuple
+
+from execstore import codec
+
+__all__ = ["Parsed", "decode_with_jobs_aside"]
+
+_KEPT_TEXTS: Final = 512
+_LARGEST_KEPT: Final = 16384
+
+_JOB: Final = b'"Job":'
+_BEHIND_JOB: Final = b'"JobVersion":'
+
+
+class Parsed(NamedTuple):
+    """A JSON value in which every job is ``None``, and the jobs in their order: a text, or what was made of it."""
+
+    value: Any
+    jobs: list[bytes | dict[str, Any]]
+
+
+class _KnownTexts:
+    """The texts of JSON objects that were parsed last: at most 512, of up to 16 KiB each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._texts: dict[bytes, None] = {}
+
+    def __contains__(self, text: bytes) -> bool:
+        return text in self._texts
+
+    def add(self, text: bytes) -> None:
+        if len(text) <= _LARGEST_KEPT:
+            with self._lock:
+                if len(self._texts) >= _KEPT_TEXTS:
+                    del self._texts[next(iter(self._texts))]
+                self._texts[text] = None
+
+
+_known = _KnownTexts()
+
+
+def decode_with_jobs_aside(data: bytes) -> Parsed | None:
+    """The JSON value of ``data`` with its jobs taken out, ``None`` if that can't be done: then parse it as it is.
+
+    A job is what stands between ``"Job":`` and ``"JobVersion":``, as this program writes an execution, and is a whole
+    JSON object. The caller sees to it that it is where a job belongs.
+    """
+    kept: list[bytes] = []
+    jobs: list[bytes | dict[str, Any]] = []
+    position = 0
+    while (start := data.find(_JOB, position) + len(_JOB)) >= len(_JOB):
+        behind = data.find(_BEHIND_JOB, start)
+        end = behind - 2 if data[behind - 1 : behind] == b"\n" else behind - 1
+        text = data[start:end]
+        if behind < 0 or data[end : end + 1] != b",":
+            return None
+        if text in _known:
+            jobs.append(text)
+        else:
+            try:
+                job = codec.decode(text)
+            except codec.CodecError:
+                return None
+            if type(job) is not dict:
+                return None
+            _known.add(text)
+            jobs.append(job)
+        kept += (data[position:start], b"null")
+        position = end
+    if not jobs:
+        return None
+    kept.append(data[position:])
+    try:
+        return Parsed(codec.decode(b"".join(kept)), jobs)
+    except codec.CodecError:
+        return None
