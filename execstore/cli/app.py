@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "repair": ("execstore.cli.repair", "Mend what verify finds; damaged files are set aside."),
     "backup": ("execstore.cli.backup", "Write a copy of the store as it is at one moment."),
     "restore": ("execstore.cli.restore", "Make a new store out of a backup."),
+    "explain": ("execstore.cli.explain", "Show how the store keeps its word, step by step."),
     "bench": ("execstore.cli.bench", "Measure how fast the store is here."),
     "import": ("execstore.cli.import_", "Take in a Bacalhau node's database, or JSON lines."),
     "export": ("execstore.cli.export_", "Write the store as JSON lines, or as an SQLite database."),
@@ -105,8 +106,9 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
 def cli(ctx: click.Context) -> None:
     """Look into and work on an execution store: plain files, changed atomically.
 
-    DIR is $EXECSTORE_DIR if --store isn't given, and ./execstore-data if that isn't set either. Results go to stdout,
-    everything else to stderr. Exit status: 0 done, 1 the store says no, 2 wrong usage, 3 the store can't be used.
+    The store is at $EXECSTORE_DIR if --store isn't given, and at ./execstore-data if that isn't set either. Results go
+    to stdout, everything else to stderr. Exit status: 0 done, 1 the store says no, 2 wrong usage, 3 the store can't be
+    used.
 
     \b
     execstore demo                       see it at work

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["CHANGES", "DURABLE", "FOLDER", "RETURNED", "Call", "Item", "Recorder", "Recording", "snapshot"]
+__all__ = ["CHANGES", "DURABLE", "FOLDER", "OPENED", "RETURNED", "Call", "Item", "Recorder", "Recording", "snapshot"]
 
 CHANGES: Final = frozenset(
     {"create", "overwrite", "pwrite", "truncate", "rename", "link", "remove", "make_folder", "remove_folder"}
@@ -29,6 +29,9 @@ DURABLE: Final = frozenset({"flush", "sync", "sync_folder"})
 
 RETURNED: Final = "returned"
 """No call of the engine: the store's method has returned to its caller, who may now rely on it."""
+
+OPENED: Final = "opened"
+"""No call of the engine: the store has been opened."""
 
 _LARGEST_FILE_BYTES: Final = 1 << 26
 
@@ -81,10 +84,10 @@ class Call:
 
 @dataclass(slots=True)
 class Recording:
-    """The calls so far. ``before`` is called before each flush, ``after`` after each call that is noted."""
+    """The calls so far. ``while_flushing`` is called within each flush, with the path; ``after`` after each call."""
 
     calls: list[Call] = field(default_factory=list)
-    before_flush: Callable[[str], None] | None = None
+    while_flushing: Callable[[str], None] | None = None
     after: Callable[[Call], None] | None = None
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
@@ -159,9 +162,9 @@ class Recorder:
     def _durable(self, operation: str, path: str) -> Iterator[None]:
         """The call is made within; others go on meanwhile."""
         recording = self._recording
-        if recording.before_flush is not None:
-            recording.before_flush(path)
         covers, began_ns = len(recording.calls), time.monotonic_ns()
+        if recording.while_flushing is not None:
+            recording.while_flushing(path)
         yield
         self._done(operation, path, began_ns, covers)
 

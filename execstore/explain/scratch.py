@@ -12,7 +12,7 @@ from execstore.explain.recording import CHANGES, Recorder, Recording
 from execstore.schema import LAYOUT
 
 from execstore.tree.filesystem import RealFileSystem
-from execstore.tree.names import engine_names
+from execstore.tree.names import NEW_NAME, engine_names
 from execstore.tree.tree import SEGMENT_BYTES, Tree
 from execstore.tree_engine import TreeEngine
 from execstore.watcher.events import EventIterator, GetEventsRequest
@@ -30,6 +30,7 @@ __all__ = [
     "Recovered",
     "build",
     "content_of",
+    "glance",
     "make_store",
     "new_execution",
     "open_recorded",
@@ -61,9 +62,9 @@ def open_recorded(path: str, recording: Recording) -> Store:
     return Store.on(opener)
 
 
-def make_store(path: str, *executions: Execution) -> None:
+def make_store(path: str, *executions: Execution, journal_bytes: int = JOURNAL_BYTES) -> None:
     """Make a store with a small journal, with these executions in it, and close it: all of it is durable."""
-    Tree(path, LAYOUT, journal_bytes=JOURNAL_BYTES, segment_bytes=SEGMENT_BYTES).close()
+    Tree(path, LAYOUT, journal_bytes=journal_bytes, segment_bytes=SEGMENT_BYTES).close()
     with Store(path) as store:
         for execution in executions:
             store.create_execution(execution)
@@ -91,6 +92,20 @@ class Content:
     log: tuple[tuple[int, str, str, str], ...]  # number, operation, type, execution
     checkpoints: Mapping[str, int]
 
+    def at_a_glance(self) -> Content:
+        """What of it `glance` sees."""
+        return Content(self.executions, {}, {}, self.counts, (), {})
+
+
+def glance(store: Store) -> Content:
+    """Read the executions and their counts alone: a reader waits at each look while the files are changing."""
+    executions = {execution.id: execution.to_dict() for execution in store.list_executions()}
+    return Content(executions, {}, {}, _counts(store), (), {})
+
+
+def _counts(store: Store) -> dict[str, int]:
+    return {str(state): count for state, count in store.counts().items() if count}
+
 
 def content_of(store: Store) -> Content:
     """Read everything, as any user would."""
@@ -110,7 +125,7 @@ def content_of(store: Store) -> Content:
         executions={execution_id: execution.to_dict() for execution_id, execution in executions.items()},
         events=events,
         jobs={job_id: sorted(e.id for e in store.get_executions(job_id)) for job_id in job_ids},
-        counts={str(state): count for state, count in store.counts().items() if count},
+        counts=_counts(store),
         log=tuple(log),
         checkpoints=store.event_store.list_checkpoints(),
     )
@@ -167,6 +182,7 @@ def recover(path: str, recording: Recording | None = None) -> Recovered:
     engine = engine_names(LAYOUT) - set(LAYOUT.folders())
     touched = dict.fromkeys(
         call.path for call in calls if call.operation in CHANGES and call.path.partition("/")[0] not in engine
+        and call.path.rpartition("/")[2] != NEW_NAME
     )
     problem = "; ".join(f"{each.path}: {each.reason}" for each in problems)
     return Recovered(content, problem, tuple(touched))

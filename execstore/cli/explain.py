@@ -1,0 +1,136 @@
+"""``execstore explain``: how the store keeps its word, on a scratch store, step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import click
+
+from execstore.cli.context import json_option
+from execstore.cli.exit_status import DONE, NO
+from execstore.cli.output import note, print_json_array, print_lines
+from execstore.explain.topics import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console
+
+    from execstore.explain.parts import Part
+    from execstore.explain.story import Place
+
+__all__ = ["command"]
+
+_PLAIN_COLUMNS = 100
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - private folders are made in it
+
+
+def _new_folder(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and os.path.lexists(value) and not (os.path.isdir(value) and not os.listdir(value)):
+        raise click.BadParameter(f"{value} is there already; name a new or an empty folder", ctx, parameter)
+    return value
+
+
+@click.command(name="explain")
+@click.argument("topic", required=False, type=click.Choice(list(TOPICS)))
+@click.option("--list", "only_list", is_flag=True, help="List the topics, in the order in which to learn them.")
+@click.option("--step", "by_step", is_flag=True, help="Wait for Enter after each step; q ends it.")
+@click.option(
+    "--keep", metavar="DIR", callback=_new_folder, help="Keep the scratch store, and all that power cuts left, in DIR."
+)
+@click.option("--lying-disk", "lies", is_flag=True, help="Show what happens on a disk that only says that it flushed.")
+@json_option
+def command(
+    *, topic: str | None, only_list: bool, by_step: bool, keep: str | None, lies: bool, as_json: bool
+) -> int:
+    """Show how the store keeps its word, step by step, for those who learn and those who teach.
+
+    Nothing is drawn: the engine works on a scratch store, each of its calls is noted, and after each one the power is
+    cut, in several ways. What a cut may leave is built as a folder, and opened as a store.
+
+    \b
+    execstore explain commit
+    execstore explain recovery --step              Enter goes on
+    execstore explain commit --lying-disk          why the flush matters
+    execstore explain layout --keep lecture        then look into it with ls and cat
+    """
+    if topic is None or only_list:
+        _list(as_json=as_json)
+        return DONE
+    if by_step and as_json:
+        raise click.UsageError("--step excludes --json")
+    from execstore.explain.parts import Verdict  # noqa: PLC0415 (help and completion don't need it)
+    from execstore.explain.topics import explainer  # noqa: PLC0415
+
+    ok = True
+
+    def parts(place: Place) -> Iterator[Part]:
+        nonlocal ok
+        for part in explainer(topic)(place, lies=lies):
+            if isinstance(part, Verdict):
+                ok = ok and part.ok
+            yield part
+
+    with _place(keep) as place:
+        if as_json:
+            print_json_array(part.to_dict() for part in parts(place))
+        else:
+            _print(parts(place), by_step=by_step)
+        if keep is not None:
+            note(f"kept in {keep}: store/ is the store, cuts/ what each power cut left (execstore --store {keep}/store ls)")
+    return DONE if ok or lies else NO
+
+
+def _list(*, as_json: bool) -> None:
+    if as_json:
+        print_json_array({"topic": name, "about": about} for name, (_, about) in TOPICS.items())
+        return
+    width = max(map(len, TOPICS))
+    print_lines(f"{name:<{width}}  {about}" for name, (_, about) in TOPICS.items())
+
+
+@contextlib.contextmanager
+def _place(keep: str | None) -> Iterator[Place]:
+    """Where the scratch folders are. What a cut left needs no real disk any more, so it may be in memory."""
+    from execstore.explain.story import Place  # noqa: PLC0415
+
+    memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    with contextlib.ExitStack() as stack:
+        spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="execstore-explain-", dir=memory))
+        if keep is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="execstore-explain-"))
+        else:
+            folder = keep
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        yield Place(folder, spare, keep is not None)
+
+
+def _print(parts: Iterable[Part], *, by_step: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415 (only this command needs it)
+
+    from execstore.explain.render import Renderer  # noqa: PLC0415
+
+    width = None if sys.stdout.isatty() else _PLAIN_COLUMNS
+    console = Console(width=width, highlight=False)
+    renderer = Renderer(console.width)
+    waits = by_step and sys.stdin.isatty() and sys.stdout.isatty()
+    for part in parts:
+        for renderable in renderer.render(part):
+            console.print(renderable)
+        if waits and not _goes_on(console, part):
+            return
+
+
+def _goes_on(console: Console, part: Part) -> bool:
+    """Wait for Enter behind what is worth a pause."""
+    if part.to_dict()["kind"] not in {"step", "heading"}:
+        return True
+    try:
+        answer = console.input("[dim]Enter: next   q: end[/dim] ")
+    except EOFError:
+        return False
+    return answer.strip().lower() not in {"q", "quit"}

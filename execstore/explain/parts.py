@@ -1,0 +1,152 @@
+"""What an explanation is made of: plain data, for the terminal and for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from execstore.explain.recording import Call
+    from execstore.explain.wording import Difference, Words
+
+__all__ = ["CutResult", "Entry", "Heading", "Lane", "Part", "Step", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A new act begins."""
+
+    title: str
+    sentences: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"kind": "heading", "title": self.title, "sentences": list(self.sentences)}
+
+
+@dataclass(frozen=True, slots=True)
+class CutResult:
+    """What one power cut left, and what the next opening made of it.
+
+    ``number`` is how many of the changes are there, ``None`` if the store is not what any number of them makes it.
+    ``kept``: what was promised is there. ``outcome`` says it in words. ``rewritten`` are the files that the opening
+    brought up to date.
+    """
+
+    name: str
+    sentence: str
+    number: int | None
+    kept: bool
+    outcome: str
+    rewritten: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is whole, and nothing that was promised is lost."""
+        return self.kept and self.number is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "name": self.name,
+            "left": self.sentence,
+            "outcome": self.outcome,
+            "ok": self.ok,
+            "rewritten": list(self.rewritten),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of the engine: what it did, what a reader saw right after it, and what power cuts there came to.
+
+    ``unflushed`` are the paths of which something isn't durable after it; ``reader`` is empty if nobody looked.
+    """
+
+    number: int
+    call: Call
+    words: Words
+    difference: Difference
+    unflushed: tuple[str, ...]
+    reader: str
+    cuts: tuple[CutResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        call = self.call
+        return {
+            "kind": "step",
+            "number": self.number,
+            "phase": self.words.phase,
+            "operation": call.operation,
+            "path": call.path,
+            "thread": call.thread,
+            "locks": list(call.locks),
+            "title": self.words.title,
+            "sentences": list(self.words.sentences),
+            "section": self.words.section,
+            "change": self.difference.summary,
+            "lines": [f"{mark} {line}" for mark, line in self.difference.lines],
+            "unflushed": list(self.unflushed),
+            "reader": self.reader,
+            "power_cuts": [cut.to_dict() for cut in self.cuts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One moment of several who work at once: who, when (microseconds from the first), and what."""
+
+    number: int
+    who: str
+    at_us: float
+    title: str
+    phase: str
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "kind": "moment",
+            "number": self.number,
+            "who": self.who,
+            "at_us": round(self.at_us, 1),
+            "title": self.title,
+            "phase": self.phase,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path of a store, and what it is."""
+
+    path: str
+    what: str
+    detail: str
+    section: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "kind": "path",
+            "path": self.path,
+            "what": self.what,
+            "detail": self.detail,
+            "section": self.section,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What it came to: sentences that follow from what happened. ``ok``: every promise was kept."""
+
+    sentences: tuple[str, ...]
+    ok: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"kind": "verdict", "ok": self.ok, "sentences": list(self.sentences)}
+
+
+Part: TypeAlias = Heading | Step | Lane | Entry | Verdict

@@ -1,0 +1,180 @@
+"""From calls to steps: each with what it did, what a reader saw, and power cuts that are really made and recovered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from execstore import Store
+from execstore.errors import ExecStoreError
+from execstore.explain.crash import Disk
+from execstore.explain.parts import CutResult, Step
+from execstore.explain.recording import OPENED, RETURNED
+from execstore.explain.scratch import build, glance, recover
+from execstore.explain.wording import describe, difference, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from execstore.explain.crash import Cut
+    from execstore.explain.recording import Call, Item
+    from execstore.explain.scratch import Content, Recovered
+
+__all__ = ["Observer", "Place", "Story", "is_shown", "steps"]
+
+
+@dataclass(slots=True)
+class Place:
+    """Where scratch folders are made: the store in ``folder``, what is soon thrown away in ``spare`` (or there, too).
+
+    ``keep``: each cut stays in ``folder`` as it was found.
+    """
+
+    folder: str
+    spare: str = ""
+    keep: bool = False
+    made: int = 0
+
+    @property
+    def store(self) -> str:
+        """The scratch store."""
+        return os.path.join(self.folder, "store")
+
+    def new(self, name: str) -> str:
+        """The path of a new folder."""
+        self.made += 1
+        return os.path.join(self.spare or self.folder, f".{self.made}-{name}")
+
+    def recover(self, files: Mapping[str, Item], name: str) -> Recovered:
+        """Build what a cut left, and open it as a store."""
+        if self.keep:
+            build(os.path.join(self.folder, "cuts", name), files)
+        path = self.new("cut")
+        build(path, files)
+        try:
+            return recover(path)
+        finally:
+            shutil.rmtree(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What may be: the content after so many of the changes, and how to say it.
+
+    ``contents[k]`` is what there is after ``k`` changes, ``words(k)`` says so. ``promised`` gives how many must be there
+    once the calls for these things (the paths of the notes `RETURNED`) have returned.
+    """
+
+    contents: Sequence[Content]
+    words: Callable[[int], str]
+    promised: Callable[[Sequence[str]], int]
+
+    def number_of(self, content: Content | None) -> int | None:
+        """How many changes make this content; ``None``: no number does."""
+        return next((number for number, each in enumerate(self.contents) if each == content), None)
+
+    def number_seen(self, glance: Content | None) -> int | None:
+        """The same for what `glance` saw."""
+        return next((number for number, each in enumerate(self.contents) if each.at_a_glance() == glance), None)
+
+    def say(self, content: Content | None, problem: str = "") -> str:
+        """What there is, in words."""
+        if content is None:
+            return f"it can't be opened: {problem}"
+        number = self.number_of(content)
+        if number is None or problem:
+            return f"HALF a change is there{': ' + problem if problem else ''}"
+        return self.words(number)
+
+
+@dataclass(slots=True)
+class Observer:
+    """Looks into the store, as a reader in another process would, right after each call that is shown.
+
+    What it saw is kept as content: what it means is known once the story is over.
+    """
+
+    path: str
+    seen: dict[int, Content | None] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    on: bool = False
+
+    def look(self, call: Call) -> None:
+        """For ``Recording.after``."""
+        if not self.on or not is_shown(call):
+            return
+        try:
+            with Store(self.path, read_only=True) as store:
+                self.seen[call.number] = glance(store)
+        except ExecStoreError as error:
+            self.seen[call.number] = None
+            self.problems[call.number] = str(error)
+
+
+def is_shown(call: Call) -> bool:
+    """Whether a call is a step: it changes something, makes it durable, or tells the caller."""
+    return call.changes or call.makes_durable or call.operation in {OPENED, RETURNED}
+
+
+def steps(
+    place: Place,
+    start: Mapping[str, Item],
+    calls: Sequence[Call],
+    shown: Iterable[Call],
+    story: Story,
+    *,
+    observer: Observer | None = None,
+    lies: bool = False,
+    first_number: int = 1,
+) -> Iterator[Step]:
+    """Tell each of these calls, with power cuts right after it.
+
+    ``start`` is the folder before the first of ``calls``, all of it durable. ``lies``: the disk reports flushes that it
+    didn't do.
+    """
+    checksum_seed = seed_of(start)
+    disk = Disk(start, lies=lies)
+    numbers = {call.number for call in shown}
+    returned: list[str] = []
+    number = first_number - 1
+    for call in calls:
+        disk.apply(call)
+        if call.operation == RETURNED:
+            returned.append(call.path)
+        if call.number not in numbers:
+            continue
+        number += 1
+        promised = story.promised(returned)
+        cuts = disk.cuts() if is_shown(call) else []  # what only reads leaves nothing new
+        results = [_result(place, cut, story, promised, f"{number:02}") for cut in cuts]
+        yield Step(
+            number,
+            call,
+            describe(call, checksum_seed),
+            difference(call, checksum_seed),
+            tuple(sorted({effect.path for effect in disk.pending()})),
+            _seen(observer, story, call),
+            tuple(results),
+        )
+
+
+def _result(place: Place, cut: Cut, story: Story, promised: int, prefix: str) -> CutResult:
+    recovered = place.recover(cut.files, f"{prefix}-{cut.name.replace(' ', '-')}")
+    number = None if recovered.problem else story.number_of(recovered.content)
+    kept = number is None or number >= promised
+    outcome = story.say(recovered.content, recovered.problem)
+    if not kept:
+        outcome = f"LOST although it was promised: {outcome}"
+    return CutResult(cut.name, cut.sentence, number, kept, outcome, recovered.rewritten)
+
+
+def _seen(observer: Observer | None, story: Story, call: Call) -> str:
+    if observer is None or call.number not in observer.seen:
+        return ""
+    content = observer.seen[call.number]
+    number = story.number_seen(content)
+    if number is not None:
+        return story.words(number)
+    return story.say(content, observer.problems.get(call.number, ""))
