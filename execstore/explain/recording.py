@@ -311,6 +311,9 @@ class Recorder:
     def remote_kind(self) -> str | None:
         return self._inner.remote_kind()
 
+    def longest_name_bytes(self) -> int:
+        return self._inner.longest_name_bytes()
+
 
 def snapshot(fs: FileSystem) -> dict[str, Item]:
     """Everything that stands in a store's folder, folders before what is in them."""

@@ -784,3 +784,6 @@ class SimulatedFileSystem:
 
     def remote_kind(self) -> str | None:
         return None
+
+    def longest_name_bytes(self) -> int:
+        return 255
