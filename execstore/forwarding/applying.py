@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from execstore.models import Execution
     from execstore.watcher.events import Operation
 
-__all__ = ["Applied", "Whole", "apply_batch", "apply_whole", "store_stream"]
+__all__ = ["Applied", "ExecutionWriter", "Old", "Whole", "apply_batch", "apply_whole", "store_stream"]
 
 
 class Whole(NamedTuple):
@@ -58,12 +58,14 @@ class Applied:
     conflicts: list[str] = field(default_factory=list)
 
 
-class _Old(NamedTuple):
+class Old(NamedTuple):
+    """An execution that is stored already."""
+
     record: bytes
     execution: Execution
 
 
-class _Writer:
+class ExecutionWriter:
     """Writes executions into one change, and their lines into its log."""
 
     def __init__(self, change: Change, clock: Callable[[], int]) -> None:
@@ -72,17 +74,18 @@ class _Writer:
         self._counts = counts_of(change.values)
         self._now = 0
 
-    def old(self, execution_id: str) -> _Old | None:
+    def old(self, execution_id: str) -> Old | None:
         """What is stored under an ID. Raises ``StoreCorruptedError`` if it can't be read."""
         record = self._change.record(EXECUTIONS, execution_id)
         if record is None:
             return None
         try:
-            return _Old(record, parse_execution(record))
+            return Old(record, parse_execution(record))
         except (CodecError, InvalidExecutionError) as error:
             raise self._change.damage(EXECUTIONS, execution_id, str(error)) from error
 
-    def put(self, old: _Old | None, execution: Execution, record: bytes) -> None:
+    def put(self, old: Old | None, execution: Execution, record: bytes) -> None:
+        """Store an execution in place of ``old``, with its index entries."""
         change, execution_id = self._change, execution.id
         state = execution.compute_state.state_type.value
         change.put_record(EXECUTIONS, execution_id, record, is_new=old is None)
@@ -100,7 +103,8 @@ class _Writer:
             self._count(old_state, -1)
             self._count(state, 1)
 
-    def remove(self, old: _Old) -> None:
+    def remove(self, old: Old) -> None:
+        """Remove an execution with all that belongs to it."""
         change, execution_id = self._change, old.execution.id
         state = old.execution.compute_state.state_type.value
         change.remove_record(EXECUTIONS, execution_id)
@@ -110,6 +114,7 @@ class _Writer:
         self._count(state, -1)
 
     def set_lines(self, execution_id: str, lines: bytes, *, is_new: bool) -> None:
+        """Let these be all of its events; ``is_new``: there are none."""
         if is_new:
             if lines:
                 self._change.append_lines(EXECUTION_EVENTS, execution_id, lines, is_new=True)
@@ -119,6 +124,7 @@ class _Writer:
             self._change.remove_lines(EXECUTION_EVENTS, execution_id)
 
     def add_lines(self, execution_id: str, lines: bytes) -> None:
+        """Add events."""
         if lines:
             self._change.append_lines(EXECUTION_EVENTS, execution_id, lines)
 
@@ -127,12 +133,14 @@ class _Writer:
         self._now = max(self._clock(), int(self._change.values.get(TIME, 0)) + 1)
 
     def log(self, operation: Operation, object_type: str, object_json: bytes) -> None:
+        """Add a line to the log."""
         change, now = self._change, self._now
         line = encode_line(change.next_log_number(), operation, object_type, object_json, now)
         change.set_value(TIME, now)
         change.append_log(line, now)
 
     def finish(self) -> None:
+        """Set the counts by state; in the end."""
         self._change.set_value(COUNTS, {state: number for state, number in self._counts.items() if number > 0})
 
     def _count(self, state: str, number: int) -> None:
@@ -164,7 +172,7 @@ def apply_batch(
     if read_stream(change, after.node) != expected:
         return None
     applied = Applied(after)
-    writer = _Writer(change, clock)
+    writer = ExecutionWriter(change, clock)
     skipped: set[str] = set()
     for execution_id, outcome in batch.outcomes.items():
         old = writer.old(execution_id)
@@ -189,7 +197,7 @@ def apply_batch(
     return _with_stream(change, expected, applied, clock)
 
 
-def _do(writer: _Writer, execution_id: str, outcome: Outcome, old: _Old | None, applied: Applied) -> bool:
+def _do(writer: ExecutionWriter, execution_id: str, outcome: Outcome, old: Old | None, applied: Applied) -> bool:
     """Whether there was anything to do it to."""
     lines = b"".join([line + b"\n" for line in outcome.lines])
     if outcome.deleted:
@@ -224,7 +232,7 @@ def apply_whole(
     if read_stream(change, after.node) != expected:
         return None
     applied = Applied(after)
-    writer = _Writer(change, clock)
+    writer = ExecutionWriter(change, clock)
     for whole in wholes:
         execution_id = whole.execution_id
         old = writer.old(execution_id)
