@@ -1,16 +1,18 @@
 """Files on Linux: one call makes a whole file system durable, and the kernel tells who holds a lock."""
 
+# ruff: noqa: E402 - mypy reads no further on another system
 from __future__ import annotations
 
-import os
 import sys
+
+assert sys.platform == "linux"  # noqa: S101
+
+import os
 from typing import TYPE_CHECKING
 
 from execstore.tree.posix import PosixFileSystem
 from execstore.tree.proc_locks import parse_lock_holder
 from execstore.tree.seam import sync_each
-
-assert sys.platform == "linux"  # noqa: S101 - tells mypy, too
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +42,8 @@ class LinuxFileSystem(PosixFileSystem):
         super().__init__(root)
         self._magic: int | None = None
 
-    flush = staticmethod(os.fdatasync)
+    def flush(self, descriptor: int) -> None:
+        os.fdatasync(descriptor)
 
     def sync(self, paths: Iterable[str]) -> None:
         if self._magic_number() in _SYNCFS_MAGIC:

@@ -1,16 +1,18 @@
-"""Files on macOS: a flush that empties the drive's cache as well, and network file systems told by their mount flags."""
+"""Files on macOS: a flush that empties the drive's cache as well; network file systems told by their mounts' flags."""
 
+# ruff: noqa: E402 - mypy reads no further on another system
 from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"  # noqa: S101
 
 import errno
 import fcntl
 import os
-import sys
 from typing import Final
 
 from execstore.tree.posix import PosixFileSystem
-
-assert sys.platform != "win32"  # noqa: S101 - tells mypy, too
 
 __all__ = ["MacFileSystem", "parse_remote_kind"]
 
@@ -38,8 +40,11 @@ def _full_flush(descriptor: int) -> None:
 class MacFileSystem(PosixFileSystem):
     """macOS's files, below one folder that exists."""
 
-    flush = staticmethod(_full_flush)
-    _flush_folder = staticmethod(_full_flush)
+    def flush(self, descriptor: int) -> None:
+        _full_flush(descriptor)
+
+    def _flush_folder(self, descriptor: int) -> None:
+        _full_flush(descriptor)
 
     def remote_kind(self) -> str | None:
         return parse_remote_kind(_statfs(self._root))

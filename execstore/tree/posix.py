@@ -3,19 +3,21 @@
 Each folder on the way to a name is opened by its own name with ``O_NOFOLLOW``, so no link is ever followed.
 """
 
+# ruff: noqa: E402 - mypy reads no further on another system
 from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"  # noqa: S101
 
 import contextlib
 import errno
 import fcntl
 import os
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 from execstore.tree.seam import sync_each, write_all
-
-assert sys.platform != "win32"  # noqa: S101 - tells mypy, too
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -291,7 +293,8 @@ class PosixFileSystem:
     def length(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
 
-    flush = staticmethod(os.fsync)
+    def flush(self, descriptor: int) -> None:
+        os.fsync(descriptor)
 
     def sync(self, paths: Iterable[str]) -> None:
         sync_each(self, paths)
@@ -308,7 +311,8 @@ class PosixFileSystem:
             if transient >= 0:
                 os.close(transient)
 
-    _flush_folder = staticmethod(os.fsync)
+    def _flush_folder(self, descriptor: int) -> None:
+        os.fsync(descriptor)
 
     def _sync_without_folders(self) -> None:
         """What can be done where folders can't be flushed."""
@@ -329,10 +333,10 @@ class PosixFileSystem:
     def unlock(self, descriptor: int) -> None:
         self._unlock_descriptor(descriptor)
 
-    def lock_holder(self, descriptor: int) -> int | None:
+    def lock_holder(self, descriptor: int) -> int | None:  # noqa: ARG002 - POSIX doesn't tell
         return None
 
-    def is_lock_shared(self, descriptor: int) -> bool:
+    def is_lock_shared(self, descriptor: int) -> bool:  # noqa: ARG002
         return False
 
     def free(self) -> tuple[int, int | None]:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -467,4 +468,5 @@ def _forget_all() -> None:
 
 
 atexit.register(_stop_all)
-os.register_at_fork(before=_running_lock.acquire, after_in_parent=_running_lock.release, after_in_child=_forget_all)
+if sys.platform != "win32":
+    os.register_at_fork(before=_running_lock.acquire, after_in_parent=_running_lock.release, after_in_child=_forget_all)
