@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from execstore.engine import Engine, EngineOptions
     from execstore.store import Store, StoreOptions
 
-__all__ = ["connect", "folder_of", "scheme_of"]
+__all__ = ["connect", "folder_of", "scheme_of", "without_password"]
 
 _GROUP: Final = "execstore.engines"
 _MODULES: Final = {"etcd": "execstore.etcd", "etcds": "execstore.etcd", "memory": "execstore.memory"}
 
 # A scheme of one letter is a drive. What has a colon elsewhere is a path.
 _SCHEME: Final = re.compile(r"(?:(memory|file):|([a-z][a-z0-9+.-]+)://)", re.ASCII | re.IGNORECASE)
+
+_PASSWORD: Final = re.compile(r"^([^/]*://)([^/:@]*):[^/]*@")
 
 
 def scheme_of(address: str | os.PathLike[str]) -> str:
@@ -62,6 +64,11 @@ def folder_of(address: str | os.PathLike[str]) -> str | None:
     if parts.query or parts.fragment:
         raise InvalidArgumentError("address", f"{path}: a folder takes no parameters; write %3F for ? and %23 for #")
     return unquote(parts.path)
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown."""
+    return _PASSWORD.sub(r"\1\2@", address) if scheme_of(address) != "file" else address
 
 
 def connect(address: str | os.PathLike[str], **options: Unpack[StoreOptions]) -> Store:

@@ -292,7 +292,7 @@ class Engine(Protocol):
     def instead(self) -> Mapping[str, str]:
         """What to do instead of what this engine can't: operation (``"backup"``, ``"repair"``) to half a sentence.
 
-        ``UnsupportedOperationError`` tells it: ``"{path}: there is no backup of such a store; {half a sentence}"``.
+        ``UnsupportedOperationError`` tells it: ``"backup is only for a store in a folder, … ; {half a sentence}"``.
         """
 
     # --- reading ---

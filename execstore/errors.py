@@ -461,7 +461,7 @@ class UnsupportedOperationError(ExecStoreError):
     """The engine of this store can't do it. ``operation`` is what was asked for, ``remedy`` what to do instead."""
 
     def __init__(self, path: str, operation: str, remedy: str) -> None:
-        super().__init__(f"{path}: there is no {operation} of such a store; {remedy}")
+        super().__init__(f"{operation} is only for a store in a folder, and {path} is none; {remedy}")
         self.path = path
         self.operation = operation
         self.remedy = remedy

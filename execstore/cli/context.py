@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -9,8 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from execstore.addresses import connect, folder_of, without_password
 from execstore.cli.times import TimeStyle
-from execstore.errors import ExecutionNotFoundError, ExecutionsNotFoundForJobError, InvalidArgumentError
+from execstore.errors import (
+    ExecutionNotFoundError,
+    ExecutionsNotFoundForJobError,
+    InvalidArgumentError,
+    UnsupportedOperationError,
+)
 from execstore.states import ExecutionState
 
 if TYPE_CHECKING:
@@ -41,21 +48,39 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Settings:
-    """The context object of every command; ``store_path`` is set before a command runs."""
+    """The context object of every command; ``store_path``, a path or an address, is set before a command runs."""
 
     store_path: str | None = None
     time_style: TimeStyle = TimeStyle.AGE
 
     @property
     def path(self) -> str:
-        """The store's folder."""
+        """The store's folder or address, as it was given."""
         return self.store_path or DEFAULT_STORE
+
+    @property
+    def folder(self) -> str | None:
+        """The store's folder, ``None`` if it is elsewhere."""
+        return folder_of(self.path)
+
+    @property
+    def shown(self) -> str:
+        """What to call the store: the absolute path of its folder, or its address without any password."""
+        folder = self.folder
+        return without_password(self.path) if folder is None else os.path.abspath(folder)
+
+    def need_folder(self, operation: str, remedy: str) -> str:
+        """The store's folder, for what is done to files. Raises ``UnsupportedOperationError`` if it is elsewhere."""
+        folder = self.folder
+        if folder is None:
+            raise UnsupportedOperationError(self.shown, operation, remedy)
+        return folder
 
 
 def _take_store(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         if not value or "\0" in value:
-            raise click.BadParameter("the name of a folder can't be empty", ctx, parameter)
+            raise click.BadParameter("a folder or an address can't be empty", ctx, parameter)
         ctx.ensure_object(Settings).store_path = value
 
 
@@ -63,11 +88,12 @@ def store_option(function: _Function) -> _Function:
     """Add ``--store``: before the command, as documented, and behind it, where one also looks for it."""
     option = click.option(
         "--store",
-        metavar="DIR",
+        metavar="ADDRESS",
         expose_value=False,
         is_eager=True,
         callback=_take_store,
-        help="The store's folder.  [default: $EXECSTORE_DIR, then ./execstore-data]",
+        help="The store's folder, or its address elsewhere (etcd://host:2379/prefix).  "
+        "[default: $EXECSTORE_DIR, then ./execstore-data]",
     )
     return option(function)
 
@@ -125,17 +151,13 @@ def complete_states(ctx: click.Context, parameter: click.Parameter, incomplete: 
 
 def open_to_read(settings: Settings) -> Store:
     """Open the store without writing a byte to it."""
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-
-    return Store(settings.path, read_only=True)
+    return connect(settings.path, read_only=True)
 
 
 def open_to_write(settings: Settings) -> Store:
     """Open the store, which must be there: a path that was mistyped doesn't become one."""
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-
-    Store(settings.path, read_only=True).close()
-    return Store(settings.path)
+    connect(settings.path, read_only=True).close()
+    return connect(settings.path)
 
 
 def find_execution(store: Store, prefix: str) -> Execution:

@@ -65,9 +65,10 @@ def command(
     from execstore.demo.node import Node  # noqa: PLC0415
     from execstore.demo.progress import progress  # noqa: PLC0415
 
-    path = directory if directory is not None else settings.path
-    if not path:
+    if directory == "":
         raise click.UsageError("DIR can't be empty")
+    place = settings if directory is None else Settings(directory)
+    path = place.need_folder("demo", "it shows the files that it leaves; give it a folder")
     jobs = read_job_folder(job_folder if job_folder is not None else packaged_job_folder())
     with Store(path) as store, node_lock(path), _terminated_like_interrupted():
         with progress(live=sys.stderr.isatty(), colour=not os.environ.get("NO_COLOR")) as observer:

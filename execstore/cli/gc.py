@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from execstore.addresses import connect
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.options import older_than_option
 from execstore.cli.output import note, one_line, print_json, print_lines
@@ -34,13 +35,11 @@ def command(settings: Settings, *, retention: timedelta | None, dry_run: bool, a
     \b
     execstore gc --dry-run
     """
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-
     # Looked at first, since to open a store for writing would make one where a path is wrong.
     with open_to_read(settings) as store:
         report = store.collect_events(retention=retention, dry_run=True)
     if not dry_run:
-        with Store(settings.path) as store:
+        with connect(settings.path) as store:
             report = store.collect_events(retention=retention)
     if as_json:
         print_json(report.to_dict())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from execstore.cli.context import Settings, json_option
+from execstore.addresses import connect
+from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.output import note, print_json
 from execstore.errors import StoreNotFoundError
 
@@ -22,14 +21,12 @@ def command(settings: Settings, *, as_json: bool) -> None:
     \b
     execstore --store /var/lib/jobs init
     """
-    from execstore import Store  # noqa: PLC0415
-
-    path = os.path.abspath(settings.path)
+    path = settings.shown
     try:
-        Store(path, read_only=True).close()
+        open_to_read(settings).close()
         created = False
     except StoreNotFoundError:
-        Store(path).close()
+        connect(settings.path).close()
         created = True
     if as_json:
         print_json({"path": path, "created": created})

@@ -40,7 +40,7 @@ def _page(root: click.Context) -> Iterator[str]:
     yield r"execstore \- look into and work on an execution store"
     yield ".SH SYNOPSIS"
     yield r".B execstore"
-    yield r"[\fB\-\-store\fR \fIDIR\fR] \fICOMMAND\fR [\fIARGUMENT\fR ...]"
+    yield r"[\fB\-\-store\fR \fIADDRESS\fR] \fICOMMAND\fR [\fIARGUMENT\fR ...]"
     yield ".SH DESCRIPTION"
     yield from _text(group.help or "")
     yield ".SH OPTIONS"
@@ -50,7 +50,7 @@ def _page(root: click.Context) -> Iterator[str]:
         yield from _command(group, name, root)
     yield ".SH ENVIRONMENT"
     for name, meaning in (
-        ("EXECSTORE_DIR", "The store's folder, if --store isn't given."),
+        ("EXECSTORE_DIR", "The store's folder or address, if --store isn't given."),
         ("EXECSTORE_DEBUG", "Set to show where a defect of execstore itself is."),
         ("NO_COLOR", "Set to have no colours on a terminal."),
     ):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from execstore.addresses import connect
 from execstore.cli.context import DEFAULT_STORE, Settings, complete_states
 from execstore.cli.times import parse_duration
 from execstore.errors import ExecStoreError
@@ -122,13 +123,11 @@ def complete_ids(
     """The first IDs that a text is the beginning of, with their states. Without a store to ask, none: no word of it."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for completion
 
-    from execstore import Store  # noqa: PLC0415
-
     settings = ctx.find_object(Settings)
     given = None if settings is None else settings.store_path
     path = given or os.environ.get("EXECSTORE_DIR") or DEFAULT_STORE
     try:
-        with Store(path, read_only=True) as store:
+        with connect(path, read_only=True) as store:
             # All IDs that begin with it stand right behind it in ID order, but for itself.
             found = list(islice(store.list_executions(after=incomplete, limit=_COMPLETIONS), _COMPLETIONS))
     except (ExecStoreError, OSError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from execstore.addresses import connect
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.exit_status import NO
 from execstore.cli.output import one_line, print_json, print_lines
@@ -36,12 +37,12 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     execstore repair --dry-run
     execstore repair
     """
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
     from execstore.integrity.closed import repair_closed  # noqa: PLC0415
     from execstore.integrity.repair import rehearse  # noqa: PLC0415
 
     settings = ctx.ensure_object(Settings)
-    rebuilt = [] if dry_run else repair_closed(settings.path)
+    folder = settings.need_folder("repair", "'execstore verify' shows what is wrong with it")
+    rebuilt = [] if dry_run else repair_closed(folder)
     # Looked at first, since to open a store for writing would make one where a path is wrong.
     with open_to_read(settings) as store:
         problems = store.verify().problems if dry_run else ()
@@ -57,7 +58,7 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
             print_lines(f"would be done: {one_line(action.path)}: {one_line(action.action)}" for action in planned)
             print_lines([f"{len(problems)} problem(s)" if problems else "nothing to mend"])
     else:
-        with Store(settings.path) as store:
+        with connect(settings.path) as store:
             report = store.repair()
         report = replace(report, actions=(*rebuilt, *report.actions))
         remaining = report.remaining

@@ -33,7 +33,8 @@ def command(settings: Settings, *, file: str, max_bytes: int | None, as_json: bo
     """
     from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
 
-    report = Store.restore(sys.stdin.buffer if file == "-" else file, settings.path, max_bytes=max_bytes)
+    folder = settings.need_folder("restore", "restore into a folder, and copy that with 'execstore copy'")
+    report = Store.restore(sys.stdin.buffer if file == "-" else file, folder, max_bytes=max_bytes)
     for name in report.clamped:
         note(f"the checkpoint of watcher {one_line(name)} was ahead of the log; it now is at its end")
     for problem in report.problems:

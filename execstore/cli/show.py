@@ -98,7 +98,7 @@ def _time(time_ns: int, settings: Settings, now_ns: int) -> str:
 
 def _file(execution: Execution, settings: Settings) -> str:
     # Plain IDs are their own file names, as the format promises; of the others it is the store's business.
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", execution.id):
+    if settings.folder is None or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", execution.id):
         return ""
-    path = os.path.join(settings.path, "executions", f"{execution.id}.json")
+    path = os.path.join(settings.folder, "executions", f"{execution.id}.json")
     return path if os.path.exists(path) else ""

@@ -32,17 +32,17 @@ def command(settings: Settings, *, as_json: bool) -> None:
     with open_to_read(settings) as store:
         counts = {ExecutionState(state).value: count for state, count in store.counts().items() if count}
         log = store.event_log_status()
-    disk = os.statvfs(settings.path)
+    disk = None if settings.folder is None else os.statvfs(settings.folder)
     document: dict[str, Any] = {
-        "path": os.path.abspath(settings.path),
+        "path": settings.shown,
         "executions": sum(counts.values()),
         "live": sum(count for state, count in counts.items() if ExecutionState(state).is_executing),
         "states": counts,
         "latest_event": log.latest,
         "event_log": log.to_dict(),
-        "free_bytes": disk.f_bavail * disk.f_frsize,
+        "free_bytes": disk and disk.f_bavail * disk.f_frsize,
         # Some file systems (btrfs) make inodes as needed and say 0 of 0.
-        "free_inodes": disk.f_favail if disk.f_files else None,
+        "free_inodes": disk.f_favail if disk and disk.f_files else None,
     }
     if as_json:
         print_json(document)
@@ -60,7 +60,7 @@ def command(settings: Settings, *, as_json: bool) -> None:
             f"{'latest event':<{width}}  {log.latest}",
             f"{'event log':<{width}}  {log.events} events in {log.segments} segments, {_size(log.bytes)}",
             *(f"{'':<{width}}  {line}" for line in _watcher_lines(log)),
-            f"{'disk':<{width}}  {_size(document['free_bytes'])} free{inodes}",
+            *([] if disk is None else [f"{'disk':<{width}}  {_size(document['free_bytes'])} free{inodes}"]),
         ]
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from execstore.cli.context import Settings
+from execstore.cli.context import Settings, open_to_write
 from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json
 from execstore.errors import InvalidExecutionError
@@ -77,17 +77,16 @@ def output_file(path: str) -> Iterator[BinaryIO]:
 
 def run_import(ctx: click.Context, source: Source, *, merge: bool, as_json: bool) -> None:
     """Take ``source`` into the context's store; exit status 1 if anything of it was left out."""
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
     from execstore.interop.importing import import_into, import_new  # noqa: PLC0415
 
-    path = ctx.ensure_object(Settings).path
+    settings = ctx.ensure_object(Settings)
     if merge:
-        Store(path, read_only=True).close()  # it must be there
-        with Store(path) as store:
+        with open_to_write(settings) as store:
             report = import_into(source, store)
     else:
-        report = import_new(source, path)
-    _report_import(report, path, as_json=as_json)
+        remedy = "make it with 'execstore init', then import with --merge"
+        report = import_new(source, settings.need_folder("import into a new store", remedy))
+    _report_import(report, settings.shown, as_json=as_json)
     if report.skipped or report.conflicts:
         ctx.exit(NO)
 
@@ -107,7 +106,7 @@ def _report_import(report: ImportReport, path: str, *, as_json: bool) -> None:
     _say("note", report.notes)
     if as_json:
         lists = {"conflicts": report.conflicts, "skipped": report.skipped, "notes": report.notes}
-        print_json({"path": os.path.abspath(path), **numbers, **lists, "seconds": report.seconds})
+        print_json({"path": path, **numbers, **lists, "seconds": report.seconds})
         return
     there = f", {report.already_there:,} there already" if report.already_there else ""
     conflicts = f", {len(report.conflicts):,} in conflict and left alone" if report.conflicts else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from execstore.cli.context import Settings, json_option, open_to_read, time_options
+from execstore.cli.context import Settings, json_option, open_to_read, open_to_write, time_options
 from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json
 from execstore.cli.table import cell_width, cut, state_colour
@@ -113,14 +113,7 @@ def command(
 
 
 def _open(settings: Settings, to_write: bool) -> Store:
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-
-    store = open_to_read(settings)
-    if to_write:
-        # Only now, since to open a store for writing would make one where a path is wrong.
-        store.close()
-        store = Store(settings.path)
-    return store
+    return open_to_write(settings) if to_write else open_to_read(settings)
 
 
 class _Follower:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from execstore.cli.context import Settings, json_option, open_to_read
+from execstore.cli.context import Settings, json_option, open_to_read, open_to_write
 from execstore.cli.output import note, one_line, print_json, print_json_array, print_lines, terminal_width
 from execstore.cli.table import Column, render_table
 
@@ -63,11 +63,7 @@ def _row(watcher: WatcherStatus) -> list[str]:
 @click.pass_obj
 def remove(settings: Settings, *, name: str, as_json: bool) -> None:
     """Forget a watcher's checkpoint, so that it keeps no event any more. If it is started again, it starts anew."""
-    from execstore import Store  # noqa: PLC0415 (help and usage errors don't need it)
-
-    # Looked at first, since to open a store for writing would make one where a path is wrong.
-    open_to_read(settings).close()
-    with Store(settings.path) as store:
+    with open_to_write(settings) as store:
         checkpoint = store.event_store.get_checkpoint(name)
         store.event_store.remove_checkpoint(name)
     if as_json:

@@ -29,7 +29,7 @@ __all__ = ["MemoryEngine", "forget", "open_engine"]
 _T = TypeVar("_T")
 
 _SCHEME: Final = "memory:"
-_COPY: Final = "copy it into a store in a folder, which has it"
+_COPY: Final = "copy it into one first"
 
 # By process, too: a forked child inherits the names, and what they name may be in the middle of a change for ever.
 _named: dict[tuple[int, str], Content] = {}
