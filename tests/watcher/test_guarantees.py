@@ -408,9 +408,12 @@ def test_a_handler_at_work_is_not_cut_off_at_the_exit() -> None:
         store.store_event(StoreEventRequest("CREATE", "Plain", {}))
         watcher = WatcherManager(store).create("w", handler=handle, auto_start=True)
         entered.wait()
-        # Exit functions run last in, first out, so this comes just before the watchers are stopped.
+        # Exit functions run last in, first out, so this comes just before the watchers are stopped. A thread can't be
+        # begun any more by then (Python 3.12), so it waits.
         import atexit
-        atexit.register(lambda: threading.Timer(0.05, finishing.set).start() or print("end", flush=True))
+        exiting = threading.Event()
+        threading.Thread(target=lambda: (exiting.wait(), time.sleep(0.05), finishing.set()), daemon=True).start()
+        atexit.register(lambda: exiting.set() or print("end", flush=True))
         """
     )
     assert out == "end\nhandled 1\n"
