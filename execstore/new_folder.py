@@ -9,6 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from execstore.errors import ImportConflictError
+from execstore.tree.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +71,3 @@ def _make_folders(path: str) -> list[str]:
     for folder in reversed(missing):
         os.mkdir(folder)
     return missing
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -38,6 +38,7 @@ LAYOUT: Final = Layout(
     lines=(EXECUTION_EVENTS,),
     indexes={JOB_INDEX: EXECUTIONS, STATE_INDEX: EXECUTIONS},
     log="events",
+    fixed_groups=(STATE_INDEX,),
 )
 
 # Among the head's values:

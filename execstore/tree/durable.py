@@ -18,7 +18,12 @@ def sync_folder(path: str) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        if sys.platform == "darwin":
+            from execstore.tree.macos import full_flush  # noqa: PLC0415 - there is none elsewhere
+
+            full_flush(descriptor)
+        else:
+            os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from execstore import codec
 from execstore.errors import StoreCorruptedError, UnsupportedFormatError
 
-__all__ = ["FORMAT_VERSION", "Format", "encode_format", "parse_format"]
+__all__ = ["CASE_SAFE", "FORMAT_VERSION", "PLAIN", "Format", "encode_format", "parse_format"]
 
 FORMAT_VERSION = 1
+PLAIN = "plain"
+CASE_SAFE = "case-safe"
 _NAME = "execstore"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``store_id`` is random; ``journal_bytes``: the size of each journal file; ``segment_bytes``: of a log segment."""
+    """``store_id`` is random; ``journal_bytes``: the size of each journal file; ``segment_bytes``: of a log segment.
+
+    ``names``: `PLAIN`, or `CASE_SAFE` where the file system takes ``A`` and ``a`` for one name; see ``names_apart``.
+    """
 
     store_id: str
     journal_bytes: int
     segment_bytes: int
     version: int = FORMAT_VERSION
+    names: str = PLAIN
 
 
 def encode_format(form: Format) -> bytes:
@@ -32,6 +38,8 @@ def encode_format(form: Format) -> bytes:
         "journal_bytes": form.journal_bytes,
         "segment_bytes": form.segment_bytes,
     }
+    if form.names != PLAIN:
+        members["names"] = form.names
     lines = [b"%b:%b" % (codec.encode(name), codec.encode(value)) for name, value in members.items()]
     return b"{\n%b\n}\n" % b",\n".join(lines)
 
@@ -55,9 +63,12 @@ def parse_format(data: bytes, path: str) -> Format:
     # The version speaks first: what the other members mean is that version's business.
     if version != FORMAT_VERSION:
         raise UnsupportedFormatError(path, version, FORMAT_VERSION)
+    names = members.get("names", PLAIN)
+    if names not in (PLAIN, CASE_SAFE):  # noqa: PLR6201 - it may be of a type that no set takes
+        raise StoreCorruptedError(path, f"FORMAT has names of a kind that isn't known: {names!r}")
     match members:
         case {"store_id": str(store_id), "journal_bytes": int(journal_bytes), "segment_bytes": int(segment_bytes)} if (
             journal_bytes > 0 and segment_bytes > 0 and store_id.isascii()
         ):
-            return Format(store_id, journal_bytes, segment_bytes)
+            return Format(store_id, journal_bytes, segment_bytes, names=names)
     raise StoreCorruptedError(path, "FORMAT lacks store_id, journal_bytes or segment_bytes")

@@ -14,12 +14,16 @@ __all__ = ["Layout"]
 @dataclass(frozen=True, slots=True)
 class Layout:
     """``records`` hold a document a key, ``lines`` a list of lines a key; ``indexes`` maps an index to the collection
-    whose keys it groups; ``log`` is the numbered log. All are names of folders."""
+    whose keys it groups; ``log`` is the numbered log. All are names of folders.
+
+    ``fixed_groups`` are those indexes whose groups are a fixed set, with names that differ in more than case.
+    """
 
     records: tuple[str, ...]
     lines: tuple[str, ...]
     indexes: Mapping[str, str] = field(default_factory=dict)
     log: str = "log"
+    fixed_groups: tuple[str, ...] = ()
 
     def folders(self) -> list[str]:
         """All folders, in order."""

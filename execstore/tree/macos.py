@@ -14,7 +14,7 @@ from typing import Final
 
 from execstore.tree.posix import PosixFileSystem
 
-__all__ = ["MacFileSystem", "parse_remote_kind"]
+__all__ = ["MacFileSystem", "full_flush", "parse_remote_kind"]
 
 F_FULLFSYNC: Final = 51  # <sys/fcntl.h>; the fcntl module has it on macOS only
 # What a file system says that doesn't know the call (SMB, FAT).
@@ -27,7 +27,7 @@ _TYPE_NAME = slice(72, 88)
 _MNT_LOCAL = 0x00001000
 
 
-def _full_flush(descriptor: int) -> None:
+def full_flush(descriptor: int) -> None:
     """Make a file or a folder durable. fsync(2) there only reaches the drive, which may keep it in its cache."""
     try:
         fcntl.fcntl(descriptor, F_FULLFSYNC)
@@ -41,10 +41,10 @@ class MacFileSystem(PosixFileSystem):
     """macOS's files, below one folder that exists."""
 
     def flush(self, descriptor: int) -> None:
-        _full_flush(descriptor)
+        full_flush(descriptor)
 
     def _flush_folder(self, descriptor: int) -> None:
-        _full_flush(descriptor)
+        full_flush(descriptor)
 
     def remote_kind(self) -> str | None:
         return parse_remote_kind(_statfs(self._root))
