@@ -64,7 +64,7 @@ def parse_format(data: bytes, path: str) -> Format:
     if version != FORMAT_VERSION:
         raise UnsupportedFormatError(path, version, FORMAT_VERSION)
     names = members.get("names", PLAIN)
-    if names not in (PLAIN, CASE_SAFE):  # noqa: PLR6201 - it may be of a type that no set takes
+    if names not in (PLAIN, CASE_SAFE):  # no set: it may be of a type that no set takes
         raise StoreCorruptedError(path, f"FORMAT has names of a kind that isn't known: {names!r}")
     match members:
         case {"store_id": str(store_id), "journal_bytes": int(journal_bytes), "segment_bytes": int(segment_bytes)} if (
