@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 
-def test_a_store_is_made_where_no_folder_is(open_store: StoreFactory) -> None:
-    store = open_store("no/such/folder", small=False)
+@pytest.mark.folder
+def test_a_store_is_made_where_no_folder_is(open_store: Stores) -> None:
+    store = open_store("no/such/folder")
     store.create_execution(make_execution())
     assert (open_store.path("no/such/folder") / "executions" / "e1.json").exists()
 
@@ -82,7 +83,7 @@ def test_a_list_that_is_being_read_ends_with_the_store(store: Store) -> None:
         next(executions)
 
 
-def test_a_context_manager_closes_the_store(open_store: StoreFactory) -> None:
+def test_a_context_manager_closes_the_store(open_store: Stores) -> None:
     with open_store() as store:
         store.create_execution(make_execution())
     assert store.closed
@@ -112,7 +113,8 @@ def test_the_two_kinds_of_checkpoints_are_kept_apart(store: Store) -> None:
     assert (store.get_checkpoint("same"), store.event_store.get_checkpoint("same")) == (1, 2)
 
 
-def test_the_collections_have_the_references_names(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_the_collections_have_the_references_names(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution(), make_event())
     store.checkpoint("cp", 1)
     store.event_store.store_checkpoint("w", 1)
@@ -131,7 +133,8 @@ def test_the_collections_have_the_references_names(store: Store, open_store: Sto
         assert (path / name).exists(), name
 
 
-def test_links_of_the_indexes_lead_to_the_record(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_links_of_the_indexes_lead_to_the_record(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution())
     path = open_store.path()
     for index in ("idx_executions_by_job_id/job1", "idx_executions_by_state/New"):
@@ -139,7 +142,8 @@ def test_links_of_the_indexes_lead_to_the_record(store: Store, open_store: Store
         assert (path / index / "e1").resolve() == (path / "executions/e1.json").resolve()
 
 
-def test_folders_and_files_are_the_owners_alone(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_folders_and_files_are_the_owners_alone(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution(), make_event())
     store.checkpoint("cp", 1)
     store.close()
@@ -151,7 +155,7 @@ def test_folders_and_files_are_the_owners_alone(store: Store, open_store: StoreF
 
 
 @pytest.fixture
-def damaged(store: Store, open_store: StoreFactory) -> Store:
+def damaged(store: Store, open_store: Stores) -> Store:
     """A store of two executions of which e1's record is broken."""
     store.create_execution(make_execution("e1"))
     store.create_execution(make_execution("e2"))
@@ -159,6 +163,7 @@ def damaged(store: Store, open_store: StoreFactory) -> Store:
     return store
 
 
+@pytest.mark.folder
 @pytest.mark.parametrize(
     "call",
     [
@@ -176,7 +181,8 @@ def test_a_broken_record_says_so_where_it_is_needed(damaged: Store, call: Callab
     damaged.repair()
 
 
-def test_a_broken_record_is_told_of_by_its_path(damaged: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_a_broken_record_is_told_of_by_its_path(damaged: Store, open_store: Stores) -> None:
     with pytest.raises(StoreCorruptedError) as caught:
         damaged.get_execution("e1")
     assert caught.value.path == str(open_store.path() / "executions" / "e1.json")

@@ -18,7 +18,7 @@ from execstore.errors import (
 from tests.support import make_execution, make_request
 
 if TYPE_CHECKING:
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 NEW, BID_ACCEPTED, RUNNING = ExecutionState.NEW, ExecutionState.BID_ACCEPTED, ExecutionState.RUNNING
 PUBLISHING, COMPLETED = ExecutionState.PUBLISHING, ExecutionState.COMPLETED
@@ -119,7 +119,7 @@ def test_delete_execution_that_does_not_exist(store: Store) -> None:
         store.delete_execution("e1")
 
 
-def test_counts_survive_a_reopening(store: Store, open_store: StoreFactory) -> None:
+def test_counts_survive_a_reopening(store: Store, open_store: Stores) -> None:
     for number, state in enumerate((BID_ACCEPTED, BID_ACCEPTED, BID_ACCEPTED, COMPLETED, COMPLETED)):
         store.create_execution(make_execution(f"e{number}"))
         store.update_execution_state(make_request(f"e{number}", state, expected=(NEW,), revision=1))
@@ -140,7 +140,7 @@ def test_counts_follow_the_state(store: Store) -> None:
     assert store.get_execution_count(COMPLETED) == 0
 
 
-def test_checkpoints_survive_a_reopening(store: Store, open_store: StoreFactory) -> None:
+def test_checkpoints_survive_a_reopening(store: Store, open_store: Stores) -> None:
     store.checkpoint("a", 17)
     store.close()
     assert open_store().get_checkpoint("a") == 17

@@ -16,7 +16,8 @@ from execstore.errors import (
     InvalidExecutionStateError,
     NilExecutionError,
 )
-from tests.support import FakeClock, docker_execution, listing, log_entries, make_execution
+from tests.conformance.content import content_of
+from tests.support import FakeClock, docker_execution, log_entries, make_execution
 
 NEW, BID_ACCEPTED, RUNNING = ExecutionState.NEW, ExecutionState.BID_ACCEPTED, ExecutionState.RUNNING
 
@@ -102,11 +103,11 @@ NOT_NEW = "but expected one of [New BidAccepted]"
     ],
 )
 def test_what_can_not_be_created(store: Store, execution: Execution, kind: type[ExecStoreError], message: str) -> None:
-    before = listing(store.path)
+    before = content_of(store)
     with pytest.raises(kind) as caught:
         store.create_execution(execution)
     assert str(caught.value) == message
-    assert listing(store.path) == before | {"lock": listing(store.path)["lock"]}
+    assert content_of(store) == before
 
 
 def test_an_id_of_over_32768_bytes_is_refused(store: Store) -> None:

@@ -16,12 +16,13 @@ from execstore.errors import (
     TransactionClosedError,
     TransactionOpenError,
 )
-from tests.support import listing, log_entries, make_event, make_execution, make_request
+from tests.conformance.content import content_of
+from tests.support import log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 NEW, RUNNING = ExecutionState.NEW, ExecutionState.RUNNING
 
@@ -56,7 +57,7 @@ def filled(store: Store) -> Store:
 
 
 def test_a_transaction_sees_its_own_writes_and_others_the_last_committed_state(
-    filled: Store, open_store: StoreFactory
+    filled: Store, open_store: Stores
 ) -> None:
     other = open_store()
     before = state_of(filled)
@@ -76,12 +77,12 @@ def test_a_transaction_sees_its_own_writes_and_others_the_last_committed_state(
 
 
 def test_a_rollback_undoes_all(filled: Store) -> None:
-    before, files = state_of(filled), listing(filled.path)
+    before, content = state_of(filled), content_of(filled)
     transaction = filled.begin_tx()
     fill(transaction)
     transaction.rollback()
     assert state_of(filled) == before
-    assert listing(filled.path) == files | {"lock": listing(filled.path)["lock"]}
+    assert content_of(filled) == content
     filled.create_execution(make_execution("e1"))
     assert [event.seq_num for event in log_entries(filled)] == [1, 2, 3], "no number is lost"
 
@@ -241,7 +242,7 @@ def test_what_a_transaction_undoes_itself(filled: Store) -> None:
     assert filled.get_execution_count(ExecutionState.PUBLISHING) == 1
 
 
-def test_a_forgotten_transaction_is_rolled_back(filled: Store, open_store: StoreFactory) -> None:
+def test_a_forgotten_transaction_is_rolled_back(filled: Store, open_store: Stores) -> None:
     transaction = filled.begin_tx()
     transaction.create_execution(make_execution("e1"))
     filled.close()

@@ -32,7 +32,7 @@ from tests.support import PATIENCE_SECONDS, make_event, make_execution, make_req
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 TRIM_HORIZON, LATEST = EventIterator.trim_horizon(), EventIterator.latest()
 at, after = EventIterator.at_sequence_number, EventIterator.after_sequence_number
@@ -196,7 +196,7 @@ def test_what_a_method_of_the_store_writes_ends_the_wait(five: EventStore, log: 
     assert found == ([6, 7], "after_sequence_number(7)")
 
 
-def test_what_another_handle_writes_ends_the_wait(five: EventStore, log: WatchedLog, open_store: StoreFactory) -> None:
+def test_what_another_handle_writes_ends_the_wait(five: EventStore, log: WatchedLog, open_store: Stores) -> None:
     other = open_store()
     found = while_waiting(
         log,
@@ -239,7 +239,7 @@ def test_closing_the_store_ends_the_wait(five: EventStore, log: WatchedLog, stor
     assert found == ([], "after_sequence_number(5)")
 
 
-def test_numbers_and_checkpoints_survive_a_reopening(store: Store, open_store: StoreFactory) -> None:
+def test_numbers_and_checkpoints_survive_a_reopening(store: Store, open_store: Stores) -> None:
     append(store.event_store, "CREATE", "UPDATE")
     store.event_store.store_checkpoint("w1", 2)
     store.close()
@@ -276,7 +276,7 @@ def test_checkpoints(store: Store) -> None:
     assert get(events, TRIM_HORIZON) == ([], "after_sequence_number(0)"), "a checkpoint is no event"
 
 
-def test_objects_are_models_and_the_same_from_disk(store: Store, open_store: StoreFactory) -> None:
+def test_objects_are_models_and_the_same_from_disk(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution(), make_event(timestamp="2026-01-02T03:04:05.12+05:30"))
     store.update_execution_state(make_request("e1", ExecutionState.RUNNING))
     here = store.event_store.get_events(GetEventsRequest(TRIM_HORIZON)).events
@@ -286,7 +286,8 @@ def test_objects_are_models_and_the_same_from_disk(store: Store, open_store: Sto
     assert from_disk[0].object.timestamp.to_text("Timestamp") == "2026-01-02T03:04:05.12+05:30"
 
 
-def test_many_segments_are_read_as_one(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_many_segments_are_read_as_one(store: Store, open_store: Stores) -> None:
     for number in range(40):
         store.create_execution(make_execution(f"e{number}", name="x" * 300))
     assert len(list((open_store.path() / "events").iterdir())) > 3

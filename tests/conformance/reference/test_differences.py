@@ -17,10 +17,11 @@ from execstore.errors import (
     StoreClosedError,
 )
 from execstore.watcher import EventIterator, GetEventsRequest, Operation
-from tests.support import PATIENCE_SECONDS, listing, log_entries, make_event, make_execution, make_request, python
+from tests.conformance.content import content_of
+from tests.support import PATIENCE_SECONDS, log_entries, make_event, make_execution, make_request, python
 
 if TYPE_CHECKING:
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 RUNNING = ExecutionState.RUNNING
 
@@ -36,14 +37,15 @@ def test_begin_tx_is_a_real_transaction_over_every_method(store: Store) -> None:
     assert store.get_execution("e1").revision == 1
 
 
-def test_any_number_of_handles_may_have_the_store_open(store: Store, open_store: StoreFactory) -> None:
+def test_any_number_of_handles_may_have_the_store_open(store: Store, open_store: Stores) -> None:
     others = [open_store() for _ in range(5)]
     for number, handle in enumerate([store, *others]):
         handle.create_execution(make_execution(f"e{number}"))
     assert all(len(handle.get_executions("job1")) == 6 for handle in others)
 
 
-def test_a_lock_that_can_not_be_had_in_time_names_its_holder(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_a_lock_that_can_not_be_had_in_time_names_its_holder(store: Store, open_store: Stores) -> None:
     program = (
         "import sys; from execstore import Store\n"
         "with Store(sys.argv[1]).begin_tx():\n"
@@ -84,10 +86,10 @@ def test_an_execution_event_in_the_log_says_which_execution_it_is_of(store: Stor
 
 def test_new_values_of_another_id_are_refused(store: Store) -> None:
     store.create_execution(make_execution())
-    before = listing(store.path)
+    before = content_of(store)
     with pytest.raises(InvalidExecutionError, match="ID"):
         store.update_execution_state(make_request("e1", RUNNING, make_event(), id="e2"))
-    assert listing(store.path) == before | {"lock": listing(store.path)["lock"]}
+    assert content_of(store) == before
     assert store.update_execution_state(make_request("e1", RUNNING, id="e1")).revision == 2
 
 
@@ -102,8 +104,9 @@ def test_the_job_index_moves_with_the_job_id(store: Store) -> None:
         store.get_executions("job2")
 
 
+@pytest.mark.folder
 def test_a_dangling_index_entry_takes_no_list_down(
-    store: Store, open_store: StoreFactory, caplog: pytest.LogCaptureFixture
+    store: Store, open_store: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.create_execution(make_execution("e1", state=ExecutionState.BID_ACCEPTED))
     store.create_execution(make_execution("e2", state=ExecutionState.BID_ACCEPTED))
@@ -118,8 +121,9 @@ def test_a_dangling_index_entry_takes_no_list_down(
     assert store.get_execution_count(ExecutionState.BID_ACCEPTED) == 2, "the log still had it"
 
 
+@pytest.mark.folder
 def test_a_damaged_record_takes_no_list_down(
-    store: Store, open_store: StoreFactory, caplog: pytest.LogCaptureFixture
+    store: Store, open_store: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.create_execution(make_execution("e1", state=ExecutionState.BID_ACCEPTED))
     store.create_execution(make_execution("e2", state=ExecutionState.BID_ACCEPTED))
@@ -171,6 +175,7 @@ def test_the_callers_objects_are_never_changed(store: Store) -> None:
     assert (job, details) == ({"ID": "changed by the caller"}, {"a": 2})
 
 
+@pytest.mark.folder
 def test_counting_costs_the_same_at_any_size(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.create_execution(make_execution(f"e{number}"))
@@ -206,7 +211,8 @@ def test_a_closed_event_store_is_closed(store: Store) -> None:
     assert store.create_execution(make_execution()).revision == 1, "the store goes on"
 
 
-def test_states_are_written_by_name_and_read_by_name_or_number(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_states_are_written_by_name_and_read_by_name_or_number(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution())
     record = open_store.path() / "executions" / "e1.json"
     assert b'"ComputeState":{"StateType":"New"}' in record.read_bytes()
@@ -214,7 +220,7 @@ def test_states_are_written_by_name_and_read_by_name_or_number(store: Store, ope
     assert store.get_execution("e1").compute_state.state_type is ExecutionState.NEW
 
 
-def test_the_latest_number_never_goes_back(store: Store, open_store: StoreFactory) -> None:
+def test_the_latest_number_never_goes_back(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution())
     store.delete_execution("e1")
     store.close()
