@@ -44,9 +44,7 @@ def _new_folder(ctx: click.Context, parameter: click.Parameter, value: str | Non
 )
 @click.option("--lying-disk", "lies", is_flag=True, help="Show what happens on a disk that only says that it flushed.")
 @json_option
-def command(
-    *, topic: str | None, only_list: bool, by_step: bool, keep: str | None, lies: bool, as_json: bool
-) -> int:
+def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | None, lies: bool, as_json: bool) -> int:
     """Show how the store keeps its word, step by step, for those who learn and those who teach.
 
     Nothing is drawn: the engine works on a scratch store, each of its calls is noted, and after each one the power is
@@ -81,7 +79,7 @@ def command(
         else:
             _print(parts(place), by_step=by_step)
         if keep is not None:
-            note(f"kept in {keep}: store/ is the store, cuts/ what each power cut left (execstore --store {keep}/store ls)")
+            note(f"kept in {keep}: store/ is the store, cuts/ has what each power cut left, before any recovery")
     return DONE if ok or lies else NO
 
 

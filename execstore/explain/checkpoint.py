@@ -38,13 +38,13 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         opened = first = len(recording.calls)
         while len(commits) < _MOST_COMMITS and _written_over(recording.calls[opened:]) is None:
             _update(store, len(commits) + 1)
-            recording.note(RETURNED, str(len(commits) + 1))
+            recording.note(RETURNED, _name(len(commits) + 1))
             last = len(recording.calls)
             commits.append(recording.calls[first:last])
             first = last
             contents.append(content_of(store))
         calls = list(recording.calls)
-    story = Story(contents, _words, lambda returned: int(returned[-1]) if returned else 0)
+    story = Story(contents, _words, len)
     yield Heading(
         "The journal is full, and turns to its other file",
         (
@@ -76,6 +76,10 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
 def _update(store: Store, number: int) -> None:
     running = State(ExecutionState.RUNNING, f"{number} birds counted")
     store.update_execution_state(UpdateExecutionRequest(_ID, Execution(compute_state=running)))
+
+
+def _name(number: int) -> str:
+    return f"update {number}"
 
 
 def _words(updates: int) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from execstore.explain.parts import Part
     from execstore.explain.recording import Call, Item
+    from execstore.explain.scratch import Content
     from execstore.explain.story import Place
 
 __all__ = ["Created", "create", "explain", "story_of_one"]
@@ -33,10 +34,10 @@ class Created:
         self.start, self.calls, self.shown, self.story, self.observer = start, calls, shown, story, observer
 
 
-def story_of_one(*contents: object) -> Story:
+def story_of_one(before: Content, after: Content) -> Story:
     """Of one change: before it, and after it."""
     words = (f"{NEW} is not there at all", f"{NEW} is there, whole")
-    return Story(contents, words.__getitem__, len)  # type: ignore[arg-type]
+    return Story((before, after), words.__getitem__, len)
 
 
 def create(place: Place, *, observed: bool = True) -> Created:
@@ -55,7 +56,9 @@ def create(place: Place, *, observed: bool = True) -> Created:
         last = len(recording.calls)
         after = content_of(store)
     calls = recording.calls[:last]
-    return Created(start, calls, [call for call in calls[first:] if is_shown(call)], story_of_one(before, after), observer)
+    return Created(
+        start, calls, [call for call in calls[first:] if is_shown(call)], story_of_one(before, after), observer
+    )
 
 
 def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
@@ -65,7 +68,8 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         (
             f"A store holds the execution {OLD}. A program calls create_execution for {NEW}.",
             "Below is each call that the engine then makes to the file system, in order.",
-            "After each of them the power is cut, in several ways, and the store is opened again. All of that really happens.",
+            "After each of them the power is cut, in several ways, and the store is opened again.",
+            "All of that really happens.",
         ),
     )
     created = create(place)

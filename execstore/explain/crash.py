@@ -1,7 +1,8 @@
 """What a power cut may leave, worked out from the calls that were made.
 
-The rule is FORMAT.md's ("Crashes"): what was flushed stays; of everything else each write may be there, missing, torn at
-a sector or there in size only (NULs), and each name that was made, renamed or removed may be so or not, each by itself.
+The rule is FORMAT.md's ("Crashes"): what was flushed stays; of everything else each write may be there, missing, torn
+at a sector or there in size only (NULs), and each name that was made, renamed or removed may be so or not, each by
+itself.
 
 It says nothing of a file system's kindness: most keep an order. An order is one of the outcomes.
 """
@@ -229,7 +230,11 @@ class Disk:
         choices: list[tuple[str, str, Callable[[Effect], Fate]]] = [
             ("nothing", "only what was flushed reached the disk", _always(Fate.LOST)),
             ("everything", "all that was written reached the disk just in time", _always(Fate.KEPT)),
-            ("torn", "of the newest write only the first half, nothing else", by_number(last_write, Fate.TORN, Fate.LOST)),
+            (
+                "torn",
+                "of the newest write only the first half, nothing else",
+                by_number(last_write, Fate.TORN, Fate.LOST),
+            ),
             ("torn last", "all of it, but only half of the newest write", by_number(last_write, Fate.TORN, Fate.KEPT)),
             ("newest", "the newest change alone: disks reorder", by_number(newest, Fate.KEPT, Fate.LOST)),
             ("not oldest", "all but the oldest change: disks reorder", by_number(oldest, Fate.LOST, Fate.KEPT)),

@@ -1,7 +1,7 @@
 """The other process of ``execstore explain watch``: a watcher that tells each thing it does, as a line of JSON.
 
-``python -m execstore.explain.follower STORE WATCHER [die]``; with ``die`` it kills itself behind the handler, before the
-checkpoint.
+``python -m execstore.explain.follower STORE WATCHER [die]``; with ``die`` it kills itself behind the handler, before
+the checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from execstore.explain.kinds import kind_of
 from execstore.explain.recording import Recording
 from execstore.explain.scratch import open_recorded
 from execstore.explain.story import is_shown
-from execstore.explain.wording import RETURN, STAGE, describe, seed_of_folder
+from execstore.explain.wording import RETURN, STAGE, describe, seed_of_folder, told_of
 from execstore.notify import open_notifier
 from execstore.watcher import EventStore, PlainSerializer, WatcherManager
 
@@ -42,14 +42,13 @@ def tell_call(call: Call, checksum_seed: int) -> tuple[str, str]:
     if not is_shown(call):
         return "", ""
     words = describe(call, checksum_seed)
-    title = words.title[:1].lower() + words.title[1:]
     if words.phase not in {STAGE, RETURN} and kind_of(call.path).name in _OF_THE_TREE:
         return "writes files of the tree", words.phase
-    return title, words.phase
+    return told_of(words.title), words.phase
 
 
 def moment_of(call: Call) -> int:
-    """When it took effect, as far as another process can tell: a write not before it began, all else once it is over."""
+    """When it took effect, as far as another process can tell: a write once it began, all else once it is over."""
     return call.began_ns if call.changes else call.ended_ns
 
 
@@ -77,7 +76,7 @@ class _Told:
 
     def sleep(self, timeout_seconds: float) -> None:
         by_kernel = self._inner.tells_own_changes
-        how = "until the kernel says that head was written (inotify)" if by_kernel else "for a moment (polling)"
+        how = "until head is written (inotify)" if by_kernel else f"for {self.longest_sleep_seconds:g} s (polling)"
         _tell(SLEEPS, f"sleeps {how}", "open")
         self._inner.sleep(timeout_seconds)
         _tell("", "wakes up, and looks at head", "open")
@@ -109,7 +108,9 @@ def main(path: str, watcher_id: str, *, dies: bool) -> None:
     handled = threading.Event()
 
     def handle(event: Event) -> None:
-        _tell(HANDLED, f"handler is given event {event.seq_num} ({event.operation.value})", RETURN, number=event.seq_num)
+        _tell(
+            HANDLED, f"handler is given event {event.seq_num} ({event.operation.value})", RETURN, number=event.seq_num
+        )
         if dies:
             _tell("", "is killed, before it could store a checkpoint", "dead")
             os.kill(os.getpid(), signal.SIGKILL)

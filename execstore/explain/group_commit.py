@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from execstore import Store
 from execstore.explain.parts import Heading, Lane, Step, Verdict
 from execstore.explain.recording import RETURNED, Recording, snapshot
 from execstore.explain.scratch import Content, content_of, make_store, new_execution, open_recorded
 from execstore.explain.story import Story, is_shown, steps
 from execstore.explain.summary import summarise
-from execstore.explain.wording import FLUSH, STAGE, describe, seed_of
+from execstore.explain.wording import FLUSH, STAGE, describe, seed_of, told_of
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.names import JOURNAL_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from execstore import Store
     from execstore.explain.parts import Part
     from execstore.explain.recording import Call
     from execstore.explain.story import Place
@@ -84,7 +84,10 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
     yield from _lanes(calls[first:], seed_of(start))
     yield Heading(
         "And if the power goes?",
-        ("After a cut there is always a beginning of the order in which they wrote: never the third without the second.",),
+        (
+            "After a cut there is always a beginning of the order in which they wrote.",
+            "Never the third without the second.",
+        ),
     )
     story = Story(
         [_beginning(before, after, order[:number]) for number in range(len(order) + 1)],
@@ -175,11 +178,11 @@ def _told(call: Call, checksum_seed: int) -> tuple[str, str, str]:
         return "", "", ""
     words = describe(call, checksum_seed)
     if words.phase == STAGE:
-        return words.title[:1].lower() + words.title[1:], STAGE, ""
+        return told_of(words.title), STAGE, ""
     if words.phase == FLUSH:
         return f"… has flushed {call.path}", FLUSH, f"after {(call.ended_ns - call.began_ns) / 1e6:.2f} ms"
     if words.title.startswith("Head"):
-        return words.title[:1].lower() + words.title[1:], words.phase, ""
+        return told_of(words.title), words.phase, ""
     return "writes files of the tree", words.phase, ""
 
 

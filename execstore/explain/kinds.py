@@ -46,19 +46,34 @@ _PLACES: Final = "What stands where"
 _FILES: Final = "Records and lines"
 
 UNKNOWN: Final = Kind("unknown", "something else", "Nothing of the store's. It is never touched.", _PLACES)
-_NEW: Final = Kind("new", "a file in the making", "A file in the making. It counts for nothing until it is renamed.", _PLACES)
+_NEW: Final = Kind(
+    "new", "a file in the making", "A file in the making. It counts for nothing until it is renamed.", _PLACES
+)
 
 _AT_TOP: Final = {
     FORMAT_PATH: Kind("format", "FORMAT", "It makes the folder a store, and says of which version.", "FORMAT"),
-    HEAD_PATH: Kind("head", "the head", "The one place a reader looks first: which transaction do the files show?", "The head"),
+    HEAD_PATH: Kind(
+        "head", "the head", "The one place a reader looks first: which transaction do the files show?", "The head"
+    ),
     **{
-        path: Kind("journal", "the journal", "Every change is written here first, as one record, and flushed once.", "The journal")
+        path: Kind(
+            "journal",
+            "the journal",
+            "Every change is written here first, as one record, and flushed once.",
+            "The journal",
+        )
         for path in JOURNAL_PATHS
     },
     CHANGE_LOCK_PATH: Kind("lock", "the change lock", "Empty. Held by who decides on a change, or shows one.", "Locks"),
-    FLUSH_LOCK_PATH: Kind("lock", "the flush lock", "Empty. Held by who flushes, for himself and all who wait.", "Locks"),
-    HANDLES_PATH: Kind("lock", "the handles' lock", "Empty. Every writer shares it: who gets it alone is alone.", "Locks"),
-    RESERVE_FOLDER: Kind("reserve", "the reserve", "Room kept back, so that a full disk can't stop a change halfway.", "Crashes"),
+    FLUSH_LOCK_PATH: Kind(
+        "lock", "the flush lock", "Empty. Held by who flushes, for himself and all who wait.", "Locks"
+    ),
+    HANDLES_PATH: Kind(
+        "lock", "the handles' lock", "Empty. Every writer shares it: who gets it alone is alone.", "Locks"
+    ),
+    RESERVE_FOLDER: Kind(
+        "reserve", "the reserve", "Room kept back, so that a full disk can't stop a change halfway.", "Crashes"
+    ),
     QUARANTINE_FOLDER: Kind("quarantine", "the quarantine", "Damaged files that a repair has moved away.", _PLACES),
     UNFLUSHED_PATH: Kind("unflushed", "a warning", "There are changes that may not be on the disk.", "Crashes"),
     NEW_NAME: _NEW,
@@ -77,9 +92,13 @@ _AT_TOP: Final = {
 _IN_FOLDER: Final = {
     EXECUTIONS: Kind("record", "the record", "The execution itself. cat shows it, a member a line.", _FILES),
     EXECUTION_EVENTS: Kind("events", "the execution's events", "What happened to this execution, a line each.", _FILES),
-    CHECKPOINTS: Kind("checkpoint", "the watcher's checkpoint", "Up to which event this watcher has handled all.", _FILES),
+    CHECKPOINTS: Kind(
+        "checkpoint", "the watcher's checkpoint", "Up to which event this watcher has handled all.", _FILES
+    ),
     SEQUENCE_TRACKING: Kind("sequence", "a kept number", "A number that a caller keeps under this name.", _FILES),
-    LAYOUT.log: Kind("log", "the event log", "Everything that happened, numbered. Watchers and tail -f follow it.", _FILES),
+    LAYOUT.log: Kind(
+        "log", "the event log", "Everything that happened, numbered. Watchers and tail -f follow it.", _FILES
+    ),
     RESERVE_FOLDER: Kind("reserve", "the reserve", "A part of the reserve.", "Crashes"),
     QUARANTINE_FOLDER: Kind("quarantine", "the quarantine", "A damaged file, or why it was moved.", _PLACES),
 }
@@ -89,7 +108,9 @@ _GROUPS: Final = {
 }
 _ENTRIES: Final = {
     JOB_INDEX: Kind("job entry", "the job's index", "A link named like the execution: its job has it.", _PLACES),
-    STATE_INDEX: Kind("state entry", "the state's index", "A link named like the execution: it is in this state.", _PLACES),
+    STATE_INDEX: Kind(
+        "state entry", "the state's index", "A link named like the execution: it is in this state.", _PLACES
+    ),
 }
 
 

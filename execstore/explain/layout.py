@@ -10,6 +10,7 @@ from execstore import Event, Execution, ExecutionState, State, Store, UpdateExec
 from execstore.explain.kinds import kind_of
 from execstore.explain.parts import Entry, Heading
 from execstore.explain.scratch import make_store, new_execution, walk
+from execstore.tree.names import RESERVE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,16 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:  # noqa: ARG
         "A small store, file by file",
         ("Two executions of one job: e-1 is New, e-2 is Running. A watcher has handled the first event.",),
     )
+    reserve = sorted(os.listdir(os.path.join(place.store, RESERVE_FOLDER)))
     for path, status in walk(place.store):
         kind = kind_of(path)
-        yield Entry(path, _what(os.path.join(place.store, path), status), kind.sentence, kind.section)
+        what = _what(os.path.join(place.store, path), status)
+        folder, _, name = path.rpartition("/")
+        if folder == RESERVE_FOLDER:  # all alike
+            if name != reserve[0]:
+                continue
+            what = f"{what}, and {len(reserve) - 1} more"
+        yield Entry(path, what, kind.sentence, kind.section)
 
 
 def _what(path: str, status: os.stat_result) -> str:

@@ -60,7 +60,8 @@ class CutResult:
 class Step:
     """One call of the engine: what it did, what a reader saw right after it, and what power cuts there came to.
 
-    ``unflushed`` are the paths of which something isn't durable after it; ``reader`` is empty if nobody looked.
+    ``unflushed`` are the paths of which something isn't durable after it, ``settled`` those that it made so; ``reader``
+    is empty if nobody looked.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Step:
     words: Words
     difference: Difference
     unflushed: tuple[str, ...]
+    settled: tuple[str, ...]
     reader: str
     cuts: tuple[CutResult, ...]
 
@@ -88,6 +90,7 @@ class Step:
             "change": self.difference.summary,
             "lines": [f"{mark} {line}" for mark, line in self.difference.lines],
             "unflushed": list(self.unflushed),
+            "made_durable": list(self.settled),
             "reader": self.reader,
             "power_cuts": [cut.to_dict() for cut in self.cuts],
         }
@@ -119,12 +122,13 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path of a store, and what it is."""
+    """A path of a store, and what it is. ``in_tree``: it comes behind the folder that it is in."""
 
     path: str
     what: str
     detail: str
     section: str
+    in_tree: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""

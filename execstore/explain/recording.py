@@ -177,9 +177,7 @@ class Recorder:
             thread = threading.current_thread().name
             covers = number if covers is None else covers
             ended_ns = time.monotonic_ns()
-            call = Call(
-                number, operation, path, thread, began_ns, ended_ns, covers, self._locks(), offset, bytes(data)
-            )
+            call = Call(number, operation, path, thread, began_ns, ended_ns, covers, self._locks(), offset, bytes(data))
             recording.calls.append(call)
         if recording.after is not None:
             recording.after(call)

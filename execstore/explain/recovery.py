@@ -5,21 +5,20 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from execstore.explain.commit import NEW, create, story_of_one
+from execstore.explain.commit import NEW, create
 from execstore.explain.crash import Disk
 from execstore.explain.kinds import kind_of
 from execstore.explain.parts import Entry, Heading, Step, Verdict
 from execstore.explain.recording import OPENED, Recording, snapshot
-from execstore.explain.scratch import build, open_recorded, recover
+from execstore.explain.scratch import build, open_recorded
 from execstore.explain.story import Story, is_shown, steps
 from execstore.explain.summary import summarise
-from execstore.explain.wording import STAGE, describe, seed_of
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.head import parse_head
 from execstore.tree.names import HEAD_PATH, JOURNAL_PATHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from execstore.explain.commit import Created
     from execstore.explain.crash import Cut
@@ -46,7 +45,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
             "Then the power went. Of the files, the disk had this:",
         ),
     )
-    yield from damage(middle.files, wanted)
+    yield from damage(middle.files, wanted, created.start)
     told: list[Step] = []
     for part in _opening(place, middle, created.story):
         if isinstance(part, Step):
@@ -60,14 +59,17 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         ),
     )
     torn = _torn_cut(_cuts_where(created, _is_staging, lies=lies))
-    yield from damage(torn.files, wanted, only=JOURNAL_PATHS)
+    yield from damage(torn.files, wanted, created.start, only=JOURNAL_PATHS)
     for part in _opening(place, torn, created.story, first_number=len(told) + 1):
         if isinstance(part, Step):
             told.append(part)
         yield part
     sentences, ok = summarise(told, lies=lies)
     yield Verdict(
-        (*sentences, "Cut off again and again, a recovery comes to the same: each step says what is to be, not what to add."),
+        (
+            *sentences,
+            "Cut off again and again, a recovery comes to the same: each step says what is to be, not what to add.",
+        ),
         ok,
     )
 
@@ -86,14 +88,14 @@ def _is_staging(call: Call, disk: Disk) -> bool:
     return call.path in JOURNAL_PATHS and call.changes and bool(disk.pending())
 
 
-def _cuts_where(created: Created, fits: object, *, lies: bool) -> list[Cut]:
+def _cuts_where(created: Created, fits: Callable[[Call, Disk], bool], *, lies: bool) -> list[Cut]:
     """The cuts after the last of the shown calls that fits."""
     disk = Disk(created.start, lies=lies)
     numbers = {call.number for call in created.shown}
     found: list[Cut] = []
     for call in created.calls:
         disk.apply(call)
-        if call.number in numbers and fits(call, disk):  # type: ignore[operator]
+        if call.number in numbers and fits(call, disk):
             found = disk.cuts()
     return found
 
@@ -114,28 +116,34 @@ def _after(created: Created) -> Mapping[str, Item]:
 
 
 def damage(
-    found: Mapping[str, Item], wanted: Mapping[str, Item], *, only: Sequence[str] | None = None
+    found: Mapping[str, Item],
+    wanted: Mapping[str, Item],
+    before: Mapping[str, Item],
+    *,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Entry]:
-    """How files differ from what they were to be."""
-    for path in wanted.keys() | found.keys() if only is None else only:
+    """How files differ from what they were to be. ``before`` is how they were before the change."""
+    for path in sorted(wanted.keys() | found.keys()) if only is None else only:
         have, want = found.get(path), wanted.get(path)
         if have != want:
             kind = kind_of(path)
-            yield Entry(path, _how(have, want), kind.sentence, kind.section)
+            yield Entry(path, _how(have, want, before.get(path)), kind.sentence, kind.section, in_tree=False)
 
 
-def _how(have: Item | None, want: Item | None) -> str:
+def _how(have: Item | None, want: Item | None, old: Item | None) -> str:
     if have is None:
         return "missing"
     if want is None or have.kind != want.kind:
         return "left over"
+    if have == old:
+        return "as it was before"
     if not have.data:
         return "empty"
     if not have.data.strip(b"\0"):
         return "full of NULs"
     if len(have.data) != len(want.data):
         return f"{len(have.data):,} of {len(want.data):,} bytes"
-    return "old, or torn"
+    return "torn"
 
 
 # --- opening it -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from execstore import Execution, ExecutionState, State, Store
 from execstore.errors import ExecStoreError, ExecutionEventsNotFoundError
 from execstore.explain.recording import CHANGES, Recorder, Recording
 from execstore.schema import LAYOUT
-
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.names import NEW_NAME, engine_names
 from execstore.tree.tree import SEGMENT_BYTES, Tree
@@ -181,7 +180,10 @@ def recover(path: str, recording: Recording | None = None) -> Recovered:
         return Recovered(None, str(error), ())
     engine = engine_names(LAYOUT) - set(LAYOUT.folders())
     touched = dict.fromkeys(
-        call.path for call in calls if call.operation in CHANGES and call.path.partition("/")[0] not in engine
+        call.path
+        for call in calls
+        if call.operation in CHANGES
+        and call.path.partition("/")[0] not in engine
         and call.path.rpartition("/")[2] != NEW_NAME
     )
     problem = "; ".join(f"{each.path}: {each.reason}" for each in problems)

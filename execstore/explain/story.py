@@ -63,8 +63,8 @@ class Place:
 class Story:
     """What may be: the content after so many of the changes, and how to say it.
 
-    ``contents[k]`` is what there is after ``k`` changes, ``words(k)`` says so. ``promised`` gives how many must be there
-    once the calls for these things (the paths of the notes `RETURNED`) have returned.
+    ``contents[k]`` is what there is after ``k`` changes, ``words(k)`` says so. ``promised`` gives how many must be
+    there once the calls for these things (the paths of the notes `RETURNED`) have returned.
     """
 
     contents: Sequence[Content]
@@ -140,6 +140,7 @@ def steps(
     returned: list[str] = []
     number = first_number - 1
     for call in calls:
+        unflushed = _paths(disk) if call.makes_durable else ()
         disk.apply(call)
         if call.operation == RETURNED:
             returned.append(call.path)
@@ -154,10 +155,16 @@ def steps(
             call,
             describe(call, checksum_seed),
             difference(call, checksum_seed),
-            tuple(sorted({effect.path for effect in disk.pending()})),
+            _paths(disk),
+            tuple(path for path in unflushed if path not in _paths(disk)),
             _seen(observer, story, call),
             tuple(results),
         )
+
+
+def _paths(disk: Disk) -> tuple[str, ...]:
+    """Of what not all is durable."""
+    return tuple(sorted({effect.path for effect in disk.pending()}))
 
 
 def _result(place: Place, cut: Cut, story: Story, promised: int, prefix: str) -> CutResult:

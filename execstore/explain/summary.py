@@ -28,7 +28,7 @@ def summarise(steps: Sequence[Step], *, lies: bool = False) -> tuple[tuple[str, 
     if safe is not None:
         sentences.append(f"From step {safe.number} on ({safe.words.title}) no power cut takes it away.")
     if shown is not None and shown is not steps[0]:
-        sentences.append(f"From step {shown.number} on ({shown.words.title}) readers see it. None ever saw a part.")
+        sentences.append(f"From step {shown.number} on ({shown.words.title}) readers see it. {_parts(steps)}")
     if callers:
         waits = "once" if flushes == 1 else f"{flushes} times"
         sentences.append(f"The caller waited for the disk {waits}.")
@@ -40,6 +40,11 @@ def summarise(steps: Sequence[Step], *, lies: bool = False) -> tuple[tuple[str, 
 
 def _half(number: int) -> str:
     return "Half a change was there after none." if not number else f"Half a change was there after {number} of them!"
+
+
+def _parts(steps: Sequence[Step]) -> str:
+    number = sum("HALF" in step.reader for step in steps)
+    return f"{number} of them saw a part!" if number else "None ever saw a part."
 
 
 def _why(lies: bool) -> str:

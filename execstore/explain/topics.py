@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from execstore.explain.parts import Part
-    from execstore.explain.story import Place
 
 __all__ = ["TOPICS", "explainer"]
 

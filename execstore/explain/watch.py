@@ -38,7 +38,7 @@ class _Follower:
     def __init__(self, path: str, *, dies: bool = False) -> None:
         root = os.path.dirname(os.path.dirname(os.path.abspath(execstore.__file__)))
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this Python, this package, a path of ours
             [sys.executable, "-m", "execstore.explain.follower", path, _WATCHER, *(["die"] if dies else [])],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

@@ -5,6 +5,7 @@ No order of calls is known here, so whatever the engine does next, each step is 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -23,7 +24,21 @@ if TYPE_CHECKING:
     from execstore.explain.recording import Call, Item
     from execstore.tree.steps import Step
 
-__all__ = ["FLUSH", "OPEN", "PUBLISH", "RETURN", "STAGE", "SYNC", "Difference", "Words", "describe", "difference", "seed_of", "seed_of_folder"]
+__all__ = [
+    "FLUSH",
+    "OPEN",
+    "PUBLISH",
+    "RETURN",
+    "STAGE",
+    "SYNC",
+    "Difference",
+    "Words",
+    "describe",
+    "difference",
+    "seed_of",
+    "seed_of_folder",
+    "told_of",
+]
 
 STAGE: Final = "stage"
 FLUSH: Final = "flush"
@@ -70,7 +85,7 @@ def describe(call: Call, checksum_seed: int) -> Words:
         case operation if operation == RETURNED:
             return Words(
                 RETURN,
-                "The call returns",
+                f"The call for {call.path} returns",
                 ("The caller now knows that it is done. From here on nothing may take it back.",),
                 "A change",
             )
@@ -79,7 +94,8 @@ def describe(call: Call, checksum_seed: int) -> Words:
         case "read":
             return _describe_read(call)
         case "lock":
-            return Words(OPEN, f"Take {call.path}", (kind_of(call.path).sentence,), "Locks")
+            sentence = kind_of(call.path).sentence.removeprefix("Empty. ")
+            return Words(OPEN, f"Take {call.path}", (sentence,), "Locks")
         case "sync":
             return Words(
                 SYNC,
@@ -92,7 +108,9 @@ def describe(call: Call, checksum_seed: int) -> Words:
             )
         case "sync_folder":
             place = call.path or "the store's folder"
-            return Words(SYNC, f"Make the names in {place} durable", ("The names in it stay, whatever happens.",), "Crashes")
+            return Words(
+                SYNC, f"Make the names in {place} durable", ("The names in it stay, whatever happens.",), "Crashes"
+            )
         case "flush":
             return _describe_flush(call)
         case "rename" if kind is not None:
@@ -124,7 +142,9 @@ def _describe_flush(call: Call) -> Words:
     if kind.name == "journal":
         sentence = "The disk must promise to keep every record written so far. The caller waits for that."
         return Words(FLUSH, f"Flush {call.path}", (sentence,), "A change")
-    return Words(FLUSH, f"Flush {call.path}", (f"The disk must promise to keep {kind.noun} as it is now.",), kind.section)
+    return Words(
+        FLUSH, f"Flush {call.path}", (f"The disk must promise to keep {kind.noun} as it is now.",), kind.section
+    )
 
 
 def _describe_rename(call: Call) -> Words:
@@ -140,16 +160,16 @@ def _describe_journal(call: Call, checksum_seed: int) -> Words:
     if call.operation == "truncate":
         return Words(STAGE, f"Shorten {call.path}", ("A very large record had made it longer.",), "The journal")
     if call.before is not None and call.after == call.before and call.operation == "pwrite":
-        sentences = (
+        twice = (
             "These records may be in memory only: whoever wrote them may have died before the flush.",
             "Writing makes their pages dirty, so that the next flush really reaches the disk.",
         )
-        return Words(STAGE, f"Write the same bytes into {call.path} once more", sentences, "Crashes")
+        return Words(STAGE, f"Write the same bytes into {call.path} once more", twice, "Crashes")
     record = _record(call.data, checksum_seed)
     if record is None:
         return Words(STAGE, f"Write into {call.path}", (kind_of(call.path).sentence,), "The journal")
     number = len(record.steps)
-    sentences = (
+    sentences: tuple[str, ...] = (
         f"One record holds the whole change: {number} step{'s' * (number != 1)}, and all bytes for them.",
         "A checksum seals it. Torn in the middle, it doesn't count. The files of the tree are as before.",
     )
@@ -169,7 +189,9 @@ def _describe_head(call: Call) -> Words:
     old = _head(call.before)
     new = _head(call.after)
     if new is None:
-        return Words(PUBLISH, "Write the head", ("It says nothing now. Who reads it must ask the journal.",), "The head")
+        return Words(
+            PUBLISH, "Write the head", ("It says nothing now. Who reads it must ask the journal.",), "The head"
+        )
     if new.begun != new.published:
         sentences: tuple[str, ...] = (
             "Its two numbers differ now. That tells every reader: the files are being changed.",
@@ -187,6 +209,10 @@ def _describe_head(call: Call) -> Words:
             f"The next record goes to the start of journal.{new.journal}, over records that are no longer needed.",
             f"journal.{old.journal} stays as it is, until its own turn comes.",
         )
+    elif old is not None and (old.begun, old.published) == (new.begun, new.published):
+        names = [each.name for each in dataclasses.fields(Head) if getattr(old, each.name) != getattr(new, each.name)]
+        title = f"Head: {', '.join(names) or 'the same again'}"
+        sentences = tuple(f"It now says {name} {_value(new, name)}; it was {_value(old, name)}." for name in names)
     else:
         title = f"Head: transaction {new.published} is shown"
         sentences = (
@@ -194,6 +220,11 @@ def _describe_head(call: Call) -> Words:
             "A reader that finds the same line before and after its look has seen one moment.",
         )
     return Words(PUBLISH, title, sentences, "The head")
+
+
+def _value(head: Head, name: str) -> str:
+    value = getattr(head, name)
+    return str(value).lower() if isinstance(value, bool | int) else "otherwise"
 
 
 def _head(item: Item | None) -> Head | None:
@@ -214,6 +245,24 @@ def _describe_file(call: Call) -> Words:
         case _:
             verb = f"Write {kind.noun}"
     return Words(PUBLISH, verb, (kind.sentence,), kind.section)
+
+
+_VERBS: Final = {
+    "Append": "appends",
+    "Enter": "enters",
+    "Flush": "flushes",
+    "Make": "makes",
+    "Move": "moves",
+    "Remove": "removes",
+    "Rename": "renames",
+    "Write": "writes",
+}
+
+
+def told_of(title: str) -> str:
+    """A title as what somebody does: "Write the head" as "writes the head"."""
+    verb, space, rest = title.partition(" ")
+    return _VERBS.get(verb, verb.lower()) + space + rest
 
 
 # --- before and after -----------------------------------------------------------------------------------------------
