@@ -18,14 +18,14 @@ from execstore.errors import (
 )
 from execstore.etcd.failures import telling
 from execstore.etcd.gateway import Gateway
-from execstore.etcd.head import Head, encode_format, encode_head, parse_format, parse_head
+from execstore.etcd.head import Format, Head, encode_format, encode_head, parse_format, parse_head
 from execstore.etcd.keys import Keys, end_of
 from execstore.etcd.newest import Newest
 from execstore.etcd.reader import EtcdReader
 from execstore.etcd.snapshot import CompactedError, Habits, Question, Snapshot
 from execstore.etcd.watch import HeadNotifier
 from execstore.etcd.wire import compare_absent, put, transaction
-from execstore.etcd.writer import SEGMENT_BYTES, Writer
+from execstore.etcd.writer import Writer
 from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from execstore.etcd.writer import HeldChange
     from execstore.notify import Notifier
 
-__all__ = ["EtcdEngine", "EtcdStatus"]
+__all__ = ["SEGMENT_BYTES", "EtcdEngine", "EtcdStatus"]
 
 _T = TypeVar("_T")
 _LOOKS: Final = 5  # a look that meets a compaction so often in a row gives up
 _LINES_A_READ: Final = 1000
+SEGMENT_BYTES: Final = 1 << 20
 
 
 class EtcdStatus(NamedTuple):
@@ -60,8 +61,10 @@ class EtcdEngine:
         "repair": "take back what was put in by hand, or restore etcd from a snapshot",
     }
 
-    def __init__(self, address: EtcdAddress, options: EngineOptions) -> None:
+    def __init__(self, address: EtcdAddress, options: EngineOptions, segment_bytes: int = SEGMENT_BYTES) -> None:
         """Open the store, making it if there is none and it isn't opened read-only.
+
+        ``segment_bytes`` is for a store that is made.
 
         Raises:
             StoreUnreachableError, StoreAccessError: the servers can't be used.
@@ -79,18 +82,20 @@ class EtcdEngine:
         self._gateway = Gateway(address)
         self._habits = Habits()
         self._newest = Newest()
-        self._writer = Writer(self._gateway, self._keys, options, self._habits, self._newest)
         self._notifiers: list[HeadNotifier] = []
         try:
             with telling(self._address):
-                self._store_id = self._open()
+                self._format = self._open(segment_bytes)
         except BaseException:
             self._gateway.close()
             raise
+        self._writer = Writer(
+            self._gateway, self._keys, options, self._format.segment_bytes, self._habits, self._newest
+        )
 
     # --- opening and closing ---
 
-    def _open(self) -> str:
+    def _open(self, segment_bytes: int) -> Format:
         deadline = time.monotonic() + self._address.timeout_seconds * len(self._address.endpoints)
         form = Question(self._keys.format)
         head = Question(self._keys.head)
@@ -99,25 +104,25 @@ class EtcdEngine:
             snapshot = Snapshot(self._gateway, lambda: deadline)
             found, heads, others = snapshot.ask_all((form, head, anything))
             if found:
-                store_id = parse_format(found[0].value, self._path)
+                made = parse_format(found[0].value, self._path)
                 if not heads:
                     raise StoreCorruptedError(f"{self._path}/head", "the key is missing")
                 self._newest.learn(parse_head(heads[0], self._path))
-                return store_id
+                return made
             if others:
                 shown = others[0].key.decode(errors="replace")
                 reason = f"keys of something else begin with its prefix ({shown}, say)"
                 raise NotAStoreError(self._path, reason, "choose another prefix")
             if self._options.read_only:
                 raise StoreNotFoundError(self._path)
-            self._make(deadline)
+            self._make(Format(secrets.token_hex(16), segment_bytes), deadline)
 
-    def _make(self, deadline: float) -> None:
+    def _make(self, form: Format, deadline: float) -> None:
         """Make a store, unless another has made one, or anything else, meanwhile."""
         body = transaction(
             [compare_absent(self._keys.root, end_of(self._keys.root))],
             [
-                put(self._keys.format, encode_format(secrets.token_hex(16))),
+                put(self._keys.format, encode_format(form)),
                 put(self._keys.head, encode_head(0, {})),
             ],
         )
@@ -167,11 +172,11 @@ class EtcdEngine:
 
     @property
     def segment_bytes(self) -> int:
-        return SEGMENT_BYTES
+        return self._format.segment_bytes
 
     @property
     def store_id(self) -> str:
-        return self._store_id
+        return self._format.store_id
 
     @property
     def calls(self) -> int:

@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 
     from execstore.etcd.wire import KeyValue
 
-__all__ = ["FORMAT_VERSION", "Head", "encode_format", "encode_head", "parse_format", "parse_head"]
+__all__ = ["FORMAT_VERSION", "Format", "Head", "encode_format", "encode_head", "parse_format", "parse_head"]
 
 FORMAT_VERSION: Final = 1
 _FORMAT_NAME: Final = "execstore-etcd"
+
+
+class Format(NamedTuple):
+    """What a store was made with: what tells it from every other, and how large a segment of its log may become."""
+
+    store_id: str
+    segment_bytes: int
 
 
 class Head(NamedTuple):
@@ -42,12 +49,19 @@ def parse_head(found: KeyValue, path: str) -> Head:
     return Head(found.mod_revision, transaction, values)
 
 
-def encode_format(store_id: str) -> bytes:
-    return encode({"format": _FORMAT_NAME, "version": FORMAT_VERSION, "store_id": store_id})
+def encode_format(form: Format) -> bytes:
+    return encode(
+        {
+            "format": _FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            "store_id": form.store_id,
+            "segment_bytes": form.segment_bytes,
+        }
+    )
 
 
-def parse_format(data: bytes, path: str) -> str:
-    """The store's ID.
+def parse_format(data: bytes, path: str) -> Format:
+    """What the store was made with.
 
     Raises:
         UnsupportedFormatError: it is of a newer or older version, which is looked at before anything else.
@@ -61,7 +75,9 @@ def parse_format(data: bytes, path: str) -> str:
         raise StoreCorruptedError(f"{path}/FORMAT", "it isn't that of a store in etcd")
     if value["version"] != FORMAT_VERSION:
         raise UnsupportedFormatError(path, value["version"], FORMAT_VERSION)
-    store_id = value.get("store_id")
+    store_id, segment_bytes = value.get("store_id"), value.get("segment_bytes")
     if not isinstance(store_id, str) or not store_id:
         raise StoreCorruptedError(f"{path}/FORMAT", "it has no store_id")
-    return store_id
+    if type(segment_bytes) is not int or segment_bytes <= 0:
+        raise StoreCorruptedError(f"{path}/FORMAT", "it has no segment_bytes")
+    return Format(store_id, segment_bytes)

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from execstore.etcd.turns import Job
     from execstore.etcd.wire import KeyValue
 
-__all__ = ["SEGMENT_BYTES", "HeldChange", "Writer"]
-
-SEGMENT_BYTES: Final = 1 << 20
+__all__ = ["HeldChange", "Writer"]
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=EtcdChange)
@@ -65,11 +63,14 @@ class HeldChange(EtcdChange):
 class Writer:
     """One handle's changes. Safe for many threads."""
 
-    def __init__(self, gateway: Gateway, keys: Keys, options: EngineOptions, habits: Habits, newest: Newest) -> None:
+    def __init__(
+        self, gateway: Gateway, keys: Keys, options: EngineOptions, segment_bytes: int, habits: Habits, newest: Newest
+    ) -> None:
         self.on_change: Callable[[], None] | None = None
         self._gateway = gateway
         self._keys = keys
         self._options = options
+        self._segment_bytes = segment_bytes
         self._habits = habits
         self._newest = newest
         self._path = str(gateway.address)
@@ -289,7 +290,7 @@ class Writer:
         self._known.clear()
 
     def _change(self, kind: type[_C], base: Head, deadline: Callable[[], float], *, may_guess: bool) -> _C:
-        rotation = self._options.rotation(base.values).within(SEGMENT_BYTES)
+        rotation = self._options.rotation(base.values).within(self._segment_bytes)
         return kind(
             self._path,
             self._keys,
