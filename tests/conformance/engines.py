@@ -74,13 +74,13 @@ class MemoryPlace:
 
     def open(self, name: str, options: EngineOptions) -> MemoryEngine:
         if name not in self._contents and options.read_only:
-            from execstore.errors import StoreNotFoundError  # noqa: PLC0415
+            from execstore.errors import StoreNotFoundError
 
             raise StoreNotFoundError(f"memory:{name}")
         content = self._contents.setdefault(name, Content(f"memory:{name}", SEGMENT_BYTES))
         return MemoryEngine(content, options)
 
-    def address(self, name: str) -> None:  # noqa: ARG002
+    def address(self, name: str) -> None:
         return None
 
 
@@ -105,7 +105,7 @@ def load_factory(name: str, etcd_endpoint: Callable[[], str]) -> Callable[[Path]
     if name == "memory":
         return MemoryPlace
     if name == "etcd":
-        from execstore.etcd import open_engine  # noqa: PLC0415 - skipped where there is no server
+        from execstore.etcd import open_engine
 
         return partial(RemotePlace, open_engine, f"etcd://{etcd_endpoint()}")
     module, separator, attribute = name.partition(":")
