@@ -22,6 +22,7 @@ from execstore.schema import (
 from execstore.store import Store
 from execstore.tree.bulk import BulkFiller
 from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.names_apart import with_names
 from execstore.tree.recovery import read_format
 from execstore.tree.segments import LOG_VALUE
 from execstore.watcher.events import Operation
@@ -47,10 +48,11 @@ class StoreFiller:
         """Make the store. Raises what ``Store`` raises."""
         self._path = path
         Store(path).close()
-        self._fs = RealFileSystem(path)
-        form = read_format(self._fs, path)
+        self._real_fs = RealFileSystem(path)
+        form = read_format(self._real_fs, path)
         if form is None:
             raise FileNotFoundError(path)
+        self._fs = with_names(self._real_fs, path, LAYOUT, form.names)
         self._bulk = BulkFiller(self._fs, path, LAYOUT, form.segment_bytes)
         self._counts: dict[str, int] = {}
 
@@ -103,7 +105,7 @@ class StoreFiller:
                 self._bulk.finish()
         finally:
             self._bulk.abandon()
-            self._fs.dispose()
+            self._real_fs.dispose()
         if kind is None:
             with Store(self._path) as store:
                 # Past the store's own way to commit, which would collect the old events that have just come.

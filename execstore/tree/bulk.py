@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from execstore.tree.bulk_helper import MARK, PUT, Helper, make
+from execstore.tree.names_apart import NamesApart
 from execstore.tree.paths import lines_path, marker_path, marker_target, record_path, segment_path
 from execstore.tree.segments import LogState
 
@@ -98,7 +99,8 @@ class BulkFiller:
     def _do(self, step: NewFile, size: int) -> None:
         self._steps += 1
         if self._steps == _STEPS_BEFORE_HELP:
-            self._helper = Helper.start(self._root)
+            # The helper knows names as they are kept only where that is as they are wished.
+            self._helper = None if isinstance(self._fs, NamesApart) else Helper.start(self._root)
         if self._helper is None:
             make(self._fs, *step)
             return

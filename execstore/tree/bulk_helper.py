@@ -64,7 +64,13 @@ class Helper:
         """Start a helper for the tree at ``root``; ``None`` where that isn't possible or of no use."""
         program = os.path.basename(sys.executable or "")
         # Inside of another program (frozen, embedded) the "interpreter" is that program.
-        if getattr(sys, "frozen", False) or not program.startswith(("python", "pypy")) or os.cpu_count() == 1:
+        # On Windows a socket can't be a process's standard input.
+        if (
+            sys.platform == "win32"
+            or getattr(sys, "frozen", False)
+            or not program.startswith(("python", "pypy"))
+            or os.cpu_count() == 1
+        ):
             return None
         package_folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         search_path = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))

@@ -33,6 +33,7 @@ __all__ = [
     "is_case_blind",
     "kept_name",
     "names_for",
+    "names_seen",
     "wished_name",
     "with_names",
 ]
@@ -72,6 +73,15 @@ def is_case_blind(fs: FileSystem) -> bool:
 def names_for(fs: FileSystem) -> str:
     """What FORMAT says of the names of a store that is made here."""
     return CASE_SAFE if is_case_blind(fs) else PLAIN
+
+
+def names_seen(fs: FileSystem, layout: Layout) -> str:
+    """The same of a store that has lost its FORMAT."""
+    names = fs.names("")
+    if any(fs.kind(other) is not None and other not in names for other in map(str.swapcase, names)):
+        return CASE_SAFE
+    is_marked = any(_KEPT_CAPITAL.search(name) for folder in layout.folders() for name in fs.names(folder))
+    return CASE_SAFE if is_marked else PLAIN
 
 
 def with_names(fs: FileSystem, path: str, layout: Layout, names: str) -> FileSystem:

@@ -35,6 +35,7 @@ from execstore.tree.names import (
     UNFLUSHED_PATH,
     engine_names,
 )
+from execstore.tree.names_apart import names_seen, with_names
 from execstore.tree.publish import put_file
 from execstore.tree.quarantine import set_aside
 from execstore.tree.reader import Reader
@@ -94,7 +95,7 @@ def _rebuild(
     values_of: Callable[[Reader, Mapping[str, Any]], Mapping[str, Any]],
     lock_timeout_seconds: float,
 ) -> list[Rebuilt]:
-    fs = RealFileSystem(path)
+    fs: FileSystem = RealFileSystem(path)
     if fs.remote_kind() is not None:
         return []  # opening it says so
     try:
@@ -103,13 +104,15 @@ def _rebuild(
         form = None
     if form is None and not _is_ours(fs, layout):
         return []
+    names = form.names if form is not None else names_seen(fs, layout)
+    fs = with_names(fs, path, layout, names)
     done = [_make_lock(fs, name) for name in (CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH) if _is_wrong(fs, name)]
     change_lock = Lock(fs, CHANGE_LOCK_PATH, path, lock_timeout_seconds, write=True)
     flush_lock = Lock(fs, FLUSH_LOCK_PATH, path, lock_timeout_seconds, write=True, inner=change_lock)
     handles = Handles(fs, write=True)
     with flush_lock.held(), change_lock.held():
         if handles.are_none():
-            done += _Rebuilding(fs, path, layout, form).run(values_of)
+            done += _Rebuilding(fs, path, layout, form, names).run(values_of)
         elif form is None or any(_is_wrong(fs, name) for name in (HEAD_PATH, *JOURNAL_PATHS)):
             raise change_lock.busy()
     fs.sync_folder("")
@@ -142,7 +145,7 @@ def _out_of_the_way(fs: FileSystem, path: str, reason: str) -> str:
 class _Rebuilding:
     """What is known of the store, and what follows. Both locks are held, and nobody has it open."""
 
-    def __init__(self, fs: FileSystem, root: str, layout: Layout, form: Format | None) -> None:
+    def __init__(self, fs: FileSystem, root: str, layout: Layout, form: Format | None, names: str) -> None:
         self._fs = fs
         self._root = root
         self._layout = layout
@@ -150,7 +153,7 @@ class _Rebuilding:
         sizes = [] if form is not None else [fs.size(path) or 0 for path in JOURNAL_PATHS if not _is_wrong(fs, path)]
         size = min(max(sizes, default=0), JOURNAL_BYTES)
         size = size if size >= _SMALLEST_JOURNAL_BYTES else JOURNAL_BYTES
-        self._form = form or Format(secrets.token_hex(8), size, SEGMENT_BYTES)
+        self._form = form or Format(secrets.token_hex(8), size, SEGMENT_BYTES, names=names)
         data = None if _is_wrong(fs, HEAD_PATH) else fs.read(HEAD_PATH, _HEAD_MAXIMUM)
         self._head = parse_head(data or b"")
         self._chains = [self._chain(path) for path in JOURNAL_PATHS]
