@@ -33,6 +33,7 @@ class StoreEventLog:
         self._store = store
         self._notifier = notifier
         self._lookouts: dict[int, Lookout] = {}
+        self.on_news: Callable[[int], None] | None = None
 
     @property
     def path(self) -> str:
@@ -57,7 +58,7 @@ class StoreEventLog:
 
         return self._store.apply("store_event", store_event)
 
-    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
+    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> int:
         """Wait for an event above ``after``, of this process or another; see ``notify``.
 
         However many threads wait, one of them looks for all: it sleeps until the engine's notifier tells. For a folder
@@ -67,7 +68,7 @@ class StoreEventLog:
             lookout = self.lookout()
             return lookout.wait(after, timeout_seconds, lambda: self.closed or interrupted())
         except StoreClosedError:
-            return False
+            return 0
 
     def wake(self) -> None:
         lookout = self._lookouts.get(os.getpid())
@@ -99,7 +100,11 @@ class StoreEventLog:
         notifier = engine.open_notifier
         if self._notifier is not None:
             notifier = partial(self._notifier, self._store.tree("a notifier of a file").head_path)
-        return Lookout(self.latest, peek, notifier)
+        return Lookout(self.latest, peek, notifier, self._found_news)
+
+    def _found_news(self, latest: int) -> None:
+        if self.on_news is not None:
+            self.on_news(latest)
 
     def get_checkpoint(self, watcher_id: str) -> int | None:
         data = self._store.look(lambda reader: reader.record(CHECKPOINTS, watcher_id))

@@ -16,10 +16,11 @@ import select
 import sys
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "POLLING_SECONDS",
@@ -42,6 +43,8 @@ shared folder (virtiofs, 9p, FUSE) writes, it never tells; such events are late 
 # A publication takes well below a millisecond. One that takes longer may have been cut off, and no notification comes
 # of that; a full look finishes it, or waits for it.
 _UNSETTLED_SECONDS: Final = 0.005
+
+_GATHERING_SECONDS: Final = 0.001
 
 _CLOSING_SECONDS: Final = 1.0
 
@@ -184,24 +187,53 @@ def open_notifier(path: str) -> Notifier:
     return PollingNotifier()
 
 
+class _Waiter:
+    """A thread that waits for the number to be above ``after``, on a lock of its own.
+
+    On a condition they would all have to come through its one lock after each change, one after the other.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def sleep(self, timeout_seconds: float) -> bool:
+        """Whether it was roused, rather than that the time is over."""
+        return self._bell.acquire(timeout=min(timeout_seconds, threading.TIMEOUT_MAX))
+
+    def rouse(self) -> None:
+        """Once."""
+        self._bell.release()
+
+
 class Lookout:
     """Lets any number of threads wait for a number to grow, at the cost of one that sleeps.
 
     There is no thread of its own: of those who wait, one keeps the lookout and tells the others; when it has what it
-    waited for, another takes over. So nothing runs while nobody waits.
+    waited for, another takes over. So nothing runs while nobody waits. Whoever asks for less than was told already gets
+    its answer without a lock or a system call.
 
     ``latest`` gives the number whatever it takes; ``peek`` gives it if that is cheap, else ``None``. What they raise
-    reaches the one thread that keeps the lookout.
+    reaches the one thread that keeps the lookout. It calls ``on_news`` with each new number before it tells the others.
+    Of news in quick succession all are told together, every millisecond.
     """
 
     def __init__(
-        self, latest: Callable[[], int], peek: Callable[[], int | None], open_notifier: Callable[[], Notifier]
+        self,
+        latest: Callable[[], int],
+        peek: Callable[[], int | None],
+        open_notifier: Callable[[], Notifier],
+        on_news: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._look_thoroughly = latest
         self._peek = peek
         self._open_notifier = open_notifier
-        self._changed = threading.Condition()
+        self._on_news = on_news
+        self._told_at = -math.inf
+        self._changed = threading.Condition()  # its lock guards all below; only `close` waits on it
         self._latest = -1
+        self._waiting: dict[_Waiter, None] = {}
         self._keeper: threading.Thread | None = None
         self._notifier: Notifier | None = None
         self._closed = False
@@ -211,38 +243,55 @@ class Lookout:
         """What tells it, once anybody has waited."""
         return self._notifier
 
-    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
-        """Wait until the number is above ``after``; return whether it is.
+    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> int:
+        """Wait until the number is above ``after``, and return it, or a lower one that is above ``after``, too.
 
-        It returns ``False`` after ``timeout_seconds``, when ``interrupted()`` is true, and when it is closed. Every
-        ``wake`` makes it ask ``interrupted`` again.
+        It returns 0 after ``timeout_seconds``, when ``interrupted()`` is true, and when it is closed. Every ``wake``
+        makes it ask ``interrupted`` again.
         """
         deadline = time.monotonic() + timeout_seconds
-        with self._changed:
-            try:
-                while True:
-                    if self._closed or interrupted():
-                        return False
-                    if self._latest > after:
-                        return True
-                    remaining_seconds = deadline - time.monotonic()
+        try:
+            while True:
+                if self._closed or interrupted():
+                    return 0
+                if self._latest > after:
+                    return self._latest
+                waiter = self._keep_or_queue(after, deadline, interrupted)
+                if waiter is not None and not waiter.sleep(max(deadline - time.monotonic(), 0)):
+                    with self._changed:
+                        self._waiting.pop(waiter, None)
+                if self._latest <= after and time.monotonic() >= deadline:
+                    return 0
+        finally:
+            if self._keeper is None and self._waiting:
+                with self._changed:
                     if self._keeper is None:
-                        # Even if the time is over: the number known here is old if nobody has waited for a while.
-                        self._keep(after, deadline, interrupted)
-                        if self._latest <= after and remaining_seconds <= 0:
-                            return False
-                    elif remaining_seconds <= 0:
-                        return False
-                    else:
-                        self._changed.wait(min(remaining_seconds, threading.TIMEOUT_MAX))
-            finally:
-                if self._keeper is None:
-                    self._changed.notify()
+                        self._rouse(islice(self._waiting, 1))
+
+    def _keep_or_queue(self, after: int, deadline: float, interrupted: Callable[[], bool]) -> _Waiter | None:
+        """Keep the lookout if nobody does; else be queued among those who are told."""
+        with self._changed:
+            if self._keeper is None:
+                # Even if the time is over: the number known here is old if nobody has waited for a while.
+                self._keep(after, deadline, interrupted)
+                return None
+            # Asked under the lock that `wake` takes, so that no request falls between the question and the queue.
+            if self._closed or interrupted() or self._latest > after:
+                return None
+            waiter = _Waiter(after)
+            self._waiting[waiter] = None
+            return waiter
+
+    def _rouse(self, waiters: Iterable[_Waiter]) -> None:
+        """Rouse some of those who wait. Under the lock, so that each is roused once."""
+        for waiter in list(waiters):
+            del self._waiting[waiter]
+            waiter.rouse()
 
     def wake(self) -> None:
         """Make every waiting thread ask its ``interrupted`` at once."""
         with self._changed:
-            self._changed.notify_all()
+            self._rouse(self._waiting)
             self._rouse_keeper()
 
     def own_change(self) -> None:
@@ -257,7 +306,7 @@ class Lookout:
         """Let every waiting thread return, and give back what the notifier took. Twice is fine."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._rouse(self._waiting)
             self._rouse_keeper()
             if self._keeper is not threading.current_thread():
                 # Only so long: the keeper may be in a look that waits for another process's lock. It then cleans up.
@@ -280,6 +329,7 @@ class Lookout:
                 notifier = self._notifier = self._open_notifier()
             self._changed.release()
             try:
+                self._let_news_gather()
                 number: int | None = self._look_thoroughly()
                 while True:
                     if number is not None and number > self._latest:
@@ -301,6 +351,7 @@ class Lookout:
     def _sleep_and_look(self, notifier: Notifier, remaining_seconds: float, *, was_unsettled: bool) -> int | None:
         if not was_unsettled:
             notifier.sleep(min(remaining_seconds, notifier.longest_sleep_seconds))
+            self._let_news_gather()
             return self._peek()
         started = time.monotonic()
         notifier.sleep(min(remaining_seconds, notifier.longest_sleep_seconds, _UNSETTLED_SECONDS))
@@ -309,10 +360,18 @@ class Lookout:
             return self._look_thoroughly()
         return number
 
+    def _let_news_gather(self) -> None:
+        """To wake many threads for each of many commits in a row would take more time than the commits."""
+        soon_seconds = self._told_at + _GATHERING_SECONDS - time.monotonic()
+        if soon_seconds > 0:
+            time.sleep(soon_seconds)
+
     def _tell(self, number: int) -> None:
+        self._on_news(number)
         with self._changed:
             self._latest = number
-            self._changed.notify_all()
+            self._told_at = time.monotonic()
+            self._rouse([waiter for waiter in self._waiting if waiter.after < number])
 
     def _rouse_keeper(self) -> None:
         if self._keeper is not None and self._notifier is not None:

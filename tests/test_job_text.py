@@ -26,7 +26,9 @@ json_values = st.recursive(
     max_leaves=6,
 )
 objects = st.dictionaries(texts, json_values, max_size=3)
-extras = st.just({}) | st.dictionaries(texts.map(lambda text: f"x{text}"), json_values, max_size=2)
+extras: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.dictionaries(
+    texts.map(lambda text: f"x{text}"), json_values, max_size=2
+)
 executions = executions_of(
     texts=texts,
     objects=objects,

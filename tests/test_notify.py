@@ -319,7 +319,7 @@ def test_another_takes_over(waiters: Waiters, step: StepNotifier, number: Number
     number.value = 2
     step.rouse()
     waiters.join()
-    assert waiters.results == [True, True]
+    assert waiters.results == [1, 2]
 
 
 def test_another_takes_over_when_the_keeper_is_interrupted(waiters: Waiters, step: StepNotifier) -> None:
@@ -521,7 +521,7 @@ def test_a_forked_child_waits_for_itself(store: Store) -> None:
         store.close()
         return found, waited
 
-    assert in_child(child) == "(True, False)"
+    assert in_child(child) == "(2, 0)"
     followed.wait_for_count(4)
     followed.store_event()
     followed.wait_for_count(6)

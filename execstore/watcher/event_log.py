@@ -20,6 +20,10 @@ class EventLog(Protocol):
     method but ``close``, ``wake`` and ``wait`` raises ``StoreClosedError``.
     """
 
+    on_news: Callable[[int], None] | None
+    """If somebody sets it, it may be called, with the newest number, by the thread that finds that there is news,
+    before those who ``wait`` for it are woken. It doesn't raise."""
+
     @property
     def path(self) -> str:
         """What to call it in messages."""
@@ -48,12 +52,13 @@ class EventLog(Protocol):
     def append(self, operation: Operation, object_type: str, object_json: bytes) -> int:
         """Commit one event, wake those who wait for it, and return its number. ``object_json`` has no raw newline."""
 
-    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
-        """Wait until ``latest()`` is above ``after``; return whether it may be.
+    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> int:
+        """Wait until ``latest()`` is above ``after``; return the number of an event above it that is committed.
 
-        It returns ``False`` after ``timeout_seconds``, when ``interrupted()`` is true, and when the log is closed. It
-        may return ``True`` for nothing: the caller looks. So that no wake-up is lost, ``interrupted`` is called after
-        the waiter has become visible to ``wake`` (under the lock that ``wake`` takes) and again after every ``wake``.
+        It returns 0 after ``timeout_seconds``, when ``interrupted()`` is true, and when the log is closed. Any other
+        number up to ``after``, such as ``True``, says that there may be news: the caller looks. So that no wake-up is
+        lost, ``interrupted`` is called after the waiter has become visible to ``wake`` (under the lock that ``wake``
+        takes) and again after every ``wake``.
         """
 
     def wake(self) -> None:

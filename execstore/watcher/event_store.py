@@ -8,6 +8,7 @@ closed, and reading below the oldest event is an error instead of a silent gap.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -68,6 +69,7 @@ class EventStore:
         self._long_poll_timeout_seconds = _checked_timeout("long_poll_timeout", long_poll_timeout)
         self._serializer = JSONSerializer() if serializer is None else serializer
         self._reader = LogReader(log, self._serializer)
+        log.on_news = self._reader.look_ahead
         self._closed = False
 
     @property
@@ -154,6 +156,29 @@ class EventStore:
             if self.closed:
                 return response
 
+    def next_events(self, request: GetEventsRequest, *, cancelled: Callable[[], bool]) -> GetEventsResponse:
+        """As ``get_events`` without an end to the wait, for those who follow the log event by event.
+
+        It gives what this process knows of already before it asks the log for what is newer, so there may be fewer
+        events than ``limit`` though there are more; the next call gives them at once. Events that were collected since
+        they were read are given all the same. For this, following costs each but one of many watchers no system call.
+        """
+        position = request.event_iterator
+        if not position.has_sequence_number:
+            return self.get_events(request, math.inf, cancelled=cancelled)
+        self._check_open()
+
+        def interrupted() -> bool:
+            return self._closed or self._log.closed or cancelled()
+
+        first = first_number(position)
+        with contextlib.suppress(StoreClosedError):
+            newest = self._log.wait(first - 1, threading.TIMEOUT_MAX, interrupted)
+            if newest and not self.closed:
+                newest = newest if newest >= first else self._log.latest()
+                return self._read_up_to(newest, request, position, interrupted)
+        return GetEventsResponse([], position)
+
     def follow(
         self,
         event_iterator: EventIterator,
@@ -238,7 +263,7 @@ class EventStore:
     def _read(
         self, request: GetEventsRequest, position: EventIterator, interrupted: Callable[[], bool]
     ) -> GetEventsResponse:
-        first = number = first_number(position)
+        first = first_number(position)
         # What is committed while this reads is left to the next call, or a busy writer would keep it here for ever.
         latest = self._log.latest()
         if request.limit < 0 or first > latest:
@@ -246,6 +271,12 @@ class EventStore:
         oldest = self._log.oldest()
         if first < oldest:
             raise EventsCompactedError(first, oldest)
+        return self._read_up_to(latest, request, position, interrupted)
+
+    def _read_up_to(
+        self, latest: int, request: GetEventsRequest, position: EventIterator, interrupted: Callable[[], bool]
+    ) -> GetEventsResponse:
+        first = number = first_number(position)
         events: list[Event] = []
         wanted = request.limit or latest
         takes_all = request.filter.takes_all

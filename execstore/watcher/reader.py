@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from execstore.errors import DeserializationError, EventsCompactedError
+from execstore.errors import DeserializationError, EventsCompactedError, ExecStoreError
 from execstore.watcher.events import Event
 from execstore.watcher.lines import LineEnds, parse_ends, parse_object
 
@@ -22,6 +23,8 @@ __all__ = ["LogEntry", "LogReader"]
 
 _KEPT_ENTRIES: Final = 1000
 _KEPT_BYTES: Final = 1024 * 1024
+
+_MOST_AHEAD: Final = 100
 
 # How long the one that is ahead waits for those behind it, and how recently they must have read to be waited for.
 _PATIENCE_SECONDS: Final = 0.25
@@ -54,9 +57,11 @@ class LogReader:
         # Held while the log is read: of many readers woken by one event, the first reads, the others find it here.
         self._changed = threading.Condition(threading.Lock())
         self._places: dict[str, tuple[int, float]] = {}  # by name: the number that is read next, and since when
+        self._patient = 0  # how many wait for others to move on
         self._kept: dict[int, LogEntry] = {}
         self._kept_order: deque[int] = deque()
         self._kept_bytes = 0
+        self._newest_kept = 0
 
     def read(self, first: int, maximum: int, name: str = "", *, is_behind: bool = False) -> list[LogEntry]:
         """At least one entry and at most ``maximum``, in order and without gaps, from number ``first`` on.
@@ -68,31 +73,47 @@ class LogReader:
         ``DeserializationError`` with its number if it isn't there or isn't an event; what stands before a damaged
         line is given first, the error comes with the next call.
         """
-        with self._changed:
-            kept = self._take_kept(first, maximum)
-            if not kept and name and is_behind and self._wait_for_stragglers(name, maximum):
-                kept = self._take_kept(first, maximum)  # another may have read it meanwhile
-            if kept:
-                self._note_place(name, first + len(kept))
-                return kept
-            entries: list[LogEntry] = []
-            for expected, (seq_num, line) in enumerate(self._log.read(first, maximum), first):
-                if seq_num != expected:
-                    break
-                try:
-                    entry = LogEntry(parse_ends(line, expected), line)
-                except DeserializationError:
-                    if not entries:
-                        raise
-                    break
-                entries.append(entry)
-                self._keep(seq_num, entry)
-            self._note_place(name, first + len(entries))
+        # Without the lock, which would be another place for many threads to queue at after each event.
+        entries = self._take_kept(first, maximum)
+        if not entries:
+            with self._changed:
+                entries = self._take_kept(first, maximum)
+                if not entries and name and is_behind and self._wait_for_stragglers(name, maximum):
+                    entries = self._take_kept(first, maximum)  # another may have read it meanwhile
+                if not entries:
+                    entries = self._read_log(first, maximum)
+        self._note_place(name, first + len(entries))
         if not entries:
             oldest = self._log.oldest()
             if first < oldest:
                 raise EventsCompactedError(first, oldest)
             raise DeserializationError(f"event {first} is missing from the log", first)
+        return entries
+
+    def look_ahead(self, latest: int) -> None:
+        """Read what is new up to number ``latest``, before those who wait for it are woken and all want it at once.
+
+        Nothing is done, or raised, where that isn't cheap, or fails: whoever reads it will see.
+        """
+        newest_kept = self._newest_kept
+        if newest_kept and 0 < latest - newest_kept <= _MOST_AHEAD:
+            with self._changed, contextlib.suppress(ExecStoreError, OSError):
+                self._read_log(newest_kept + 1, latest - newest_kept)
+
+    def _read_log(self, first: int, maximum: int) -> list[LogEntry]:
+        """Entries read from the log, and kept. Under the lock."""
+        entries: list[LogEntry] = []
+        for expected, (seq_num, line) in enumerate(self._log.read(first, maximum), first):
+            if seq_num != expected:
+                break
+            try:
+                entry = LogEntry(parse_ends(line, expected), line)
+            except DeserializationError:
+                if not entries:
+                    raise
+                break
+            entries.append(entry)
+            self._keep(seq_num, entry)
         return entries
 
     def decode(self, entry: LogEntry) -> Event:
@@ -117,7 +138,9 @@ class LogReader:
     def _note_place(self, name: str, number: int) -> None:
         if name:
             self._places[name] = (number, time.monotonic())
-            self._changed.notify_all()
+            if self._patient:
+                with self._changed:
+                    self._changed.notify_all()
 
     def _wait_for_stragglers(self, own_name: str, count: int) -> bool:
         """Wait until nobody is about to read what ``count`` new entries would drive out; whether it had to wait."""
@@ -129,17 +152,22 @@ class LogReader:
 
         def nobody_is_endangered() -> bool:
             now = time.monotonic()
-            for name, (number, since) in list(self._places.items()):
+            for name, (number, since) in self._places.copy().items():
                 if now - since > _ACTIVE_SECONDS:
-                    del self._places[name]
+                    self._places.pop(name, None)
                 elif name != own_name and number in endangered:
                     return False
             return True
 
-        if nobody_is_endangered():
-            return False
-        self._changed.wait_for(nobody_is_endangered, deadline - time.monotonic())
-        return True
+        # Counted before the question, so that whoever moves on after it knows that somebody waits for that.
+        self._patient += 1
+        try:
+            if nobody_is_endangered():
+                return False
+            self._changed.wait_for(nobody_is_endangered, deadline - time.monotonic())
+            return True
+        finally:
+            self._patient -= 1
 
     def _take_kept(self, first: int, maximum: int) -> list[LogEntry]:
         taken = []
@@ -154,6 +182,7 @@ class LogReader:
         if seq_num in self._kept:
             return
         self._kept[seq_num] = entry
+        self._newest_kept = seq_num
         self._kept_order.append(seq_num)
         self._kept_bytes += len(entry.line)
         while len(self._kept) > _KEPT_ENTRIES or self._kept_bytes > _KEPT_BYTES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import math
 import os
 import sys
 import threading
@@ -355,7 +354,7 @@ class Watcher:
             request = GetEventsRequest(position, limit, self._options.filter, self._id)
             try:
                 # Without an end: an idle watcher that came back now and then would wake the machine for nothing.
-                response = self._event_store.get_events(request, math.inf, cancelled=run.stop_requested.is_set)
+                response = self._event_store.next_events(request, cancelled=run.stop_requested.is_set)
             except StoreClosedError:
                 raise
             except EventsCompactedError as error:

@@ -26,13 +26,13 @@ class WatchedLog(MemoryEventLog):
         self.reads: list[tuple[int, int]] = []
         self.waits: list[tuple[int, float]] = []
         self.waiting = threading.Event()
-        self.on_wait: Callable[[], bool] | None = None
+        self.on_wait: Callable[[], int] | None = None
 
     def read(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
         self.reads.append((first, maximum))
         return super().read(first, maximum)
 
-    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
+    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> int:
         self.waits.append((after, timeout_seconds))
         self.waiting.set()
         if self.on_wait is not None:
