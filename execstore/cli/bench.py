@@ -219,6 +219,39 @@ def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
         note(f"{missed} of these are not what they should be on a quiet machine")
 
 
+@command.command(name="etcd")
+@click.option("--quick", is_flag=True, help="Measure a quarter of it.")
+@click.option("--at", "endpoint", metavar="HOST:PORT", help="A running server.  [default: one that is started for it]")
+@click.option(
+    "--in",
+    "folder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, writable=True),
+    help="Let the one that is started keep its data in a new folder here.  [default: the folder for temporary files]",
+)
+@json_option
+def etcd(*, quick: bool, endpoint: str | None, folder: str | None, as_json: bool) -> None:
+    """Measure what the store adds to etcd: each operation beside the bare request with the same bytes.
+
+    It makes a store of its own there, and removes it. Without --at it needs etcd (Debian: etcd-server).
+    """
+    from execstore.bench.etcd import measure_etcd, own_server  # noqa: PLC0415 (help doesn't need it)
+
+    missed = 0
+    try:
+        with contextlib.nullcontext(endpoint) if endpoint else own_server(folder) as server:
+            for measurement in measure_etcd(server, quick=quick):
+                if as_json:
+                    print_json(measurement.to_dict())
+                else:
+                    click.echo(_line(measurement))
+                missed += measurement.met is False
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from None
+    if missed:
+        note(f"{missed} of these are not what they should be on a quiet machine")
+
+
 def _line(measurement: Measurement) -> str:
     values = ", ".join(f"{name} {_number(value)}" for name, value in measurement.values.items())
     verdict = "" if measurement.met is None else f"  [{'ok' if measurement.met else 'MISSED'}: {measurement.bar}]"

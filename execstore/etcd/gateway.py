@@ -3,7 +3,7 @@
 Why not ``etcd3gw``: it has one endpoint, no failover, one timeout for all, and no way to tell whether a request whose
 answer was lost may have arrived, which is what a store needs most. It is also slower: measured side by side on one
 loopback server, a transaction of six puts takes 1.2 ms here and 2.0 ms there, a get 0.47 ms and 1.15 ms (``requests``
-and ``urllib3`` are between). What is needed of HTTP is little, and ``http.client`` has it.
+and ``urllib3`` are between). What is needed of HTTP is little (``connection``).
 
 A call goes to the server that answered last, then to the next one. Everything that is called here may be called again:
 reads anyway; transactions since each compares the head's revision, so that it can happen once at most (`commit`);
@@ -12,27 +12,28 @@ leases since one too many runs out by itself. ``Answer.lost`` tells that an earl
 
 from __future__ import annotations
 
-import http.client
 import os
 import random
-import select
-import socket
 import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from execstore.errors import ExecStoreError, InvalidArgumentError, StoreAccessError, StoreUnreachableError
+from execstore.etcd.connection import Connection, HttpError, open_socket, request_bytes
 from execstore.etcd.failures import EtcdError, Meaning, tls_error, to_store_error
 from execstore.etcd.wire import WireError, parse_object
 
 if TYPE_CHECKING:
+    import socket
+
     from execstore.etcd.address import Endpoint, EtcdAddress
 
 __all__ = ["Answer", "Gateway"]
 
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 0.5
+_LEAST_SECONDS: Final = 0.05  # for a call that is begun just before the deadline
 _IDLE_CONNECTIONS: Final = 16  # to each server
 
 
@@ -65,7 +66,7 @@ class Gateway:
         self.calls = 0  # requests sent, logins aside
         self._path = str(address)
         self._context = _tls_context(address) if address.tls else None
-        self._idle: dict[Endpoint, list[http.client.HTTPConnection]] = {each: [] for each in address.endpoints}
+        self._idle: dict[Endpoint, list[Connection]] = {each: [] for each in address.endpoints}
         self._first = 0  # the endpoint that answered last
         self._has_answered = False
         self._closed = False
@@ -149,23 +150,19 @@ class Gateway:
             return self._token
 
     def _send(self, endpoint: Endpoint, method: str, body: bytes, token: str, deadline: float) -> dict[str, Any]:
-        timeout_seconds = max(min(self.address.timeout_seconds, deadline - time.monotonic()), 0.05)
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = token
-        connection = self._take(endpoint, timeout_seconds)
+        now = time.monotonic()
+        deadline = max(min(deadline, now + self.address.timeout_seconds), now + _LEAST_SECONDS)
+        connection = self._take(endpoint, deadline)
         try:
-            connection.request("POST", f"/v3/{method}", body, headers)
-            response = connection.getresponse()
-            data = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            response = connection.exchange(request_bytes(method, endpoint, token, body), deadline)
+        except (OSError, HttpError) as error:
             connection.close()
             raise self._no_answer(error, endpoint) from error
         except BaseException:
             connection.close()  # half of an answer may be in it
             raise
-        self._give(endpoint, connection, keep=not response.will_close)
-        return self._judge(endpoint, response.status, data)
+        self._give(endpoint, connection, keep=response.keep)
+        return self._judge(endpoint, response.status, response.body)
 
     def _judge(self, endpoint: Endpoint, status: int, data: bytes) -> dict[str, Any]:
         try:
@@ -186,71 +183,60 @@ class Gateway:
         code = answer.get("code", 0)
         raise EtcdError(str(message), code if isinstance(code, int) else 0)
 
-    def _no_answer(self, error: OSError | http.client.HTTPException, endpoint: Endpoint) -> Exception:
+    def _no_answer(self, error: OSError | HttpError, endpoint: Endpoint) -> Exception:
         """What a failure of the connection means."""
+        if isinstance(error, HttpError):
+            return StoreAccessError(self._path, f"{endpoint} isn't etcd: what it answers isn't HTTP", "check the port")
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return tls_error(error, self.address, str(endpoint))
         if isinstance(error, TimeoutError):
             return _NoAnswerError("no answer in time", lost=True)
-        if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
-            remedy = "check the port"
-            return StoreAccessError(self._path, f"{endpoint} doesn't speak HTTP, so it isn't etcd", remedy)
         if isinstance(error, ConnectionError) and self._context is None and not self._has_answered:
             # A server that wants TLS of another kind, or no server of etcd's, hangs up at once.
             return _NoAnswerError("it hangs up; does it speak TLS (etcds://)?", lost=True)
-        return _NoAnswerError(getattr(error, "strerror", None) or str(error) or type(error).__name__, lost=True)
+        return _NoAnswerError(error.strerror or str(error) or type(error).__name__, lost=True)
 
     # --- connections ---
 
-    def _take(self, endpoint: Endpoint, timeout_seconds: float) -> http.client.HTTPConnection:
+    def _take(self, endpoint: Endpoint, deadline: float) -> Connection:
         idle = self._idle[endpoint]
         while idle:
             try:
                 connection = idle.pop()
-            except IndexError:
+            except IndexError:  # another thread took it
                 break
-            if connection.sock is not None and not _has_ended(connection.sock):
-                connection.sock.settimeout(timeout_seconds)
+            if not connection.has_ended:
                 return connection
             connection.close()
-        host, port = endpoint
-        if self._context is None:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
-        else:
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=self._context)
         try:
-            connection.connect()
+            return Connection(open_socket(endpoint, self._context, deadline))
         except ssl.SSLError as error:
-            connection.close()
             raise self._no_answer(error, endpoint) from error
         except OSError as error:
-            connection.close()
             reason = "no connection in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
             raise _NoAnswerError(reason, lost=False) from error
-        return connection
 
-    def _give(self, endpoint: Endpoint, connection: http.client.HTTPConnection, *, keep: bool) -> None:
+    def _give(self, endpoint: Endpoint, connection: Connection, *, keep: bool) -> None:
         idle = self._idle[endpoint]
         if keep and not self._closed and len(idle) < _IDLE_CONNECTIONS:
             idle.append(connection)
         else:
             connection.close()
 
-    def stream_socket(self, timeout_seconds: float) -> tuple[socket.socket, Endpoint, str]:
-        """A connection of its own to the server that answered last, for a stream; and the token to show there.
+    def open_stream(self, method: str, body: bytes, more: str, deadline: float) -> socket.socket:
+        """A connection of its own to the server that answered last, on which a request was sent for a stream.
 
         Raises:
             OSError: it can't be had.
         """
         endpoint = self.address.endpoints[self._first]
-        plain = socket.create_connection(endpoint, timeout_seconds)
+        stream = open_socket(endpoint, self._context, deadline)
         try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            made = plain if self._context is None else self._context.wrap_socket(plain, server_hostname=endpoint.host)
+            stream.sendall(request_bytes(method, endpoint, self._token, body, more))
         except BaseException:
-            plain.close()
+            stream.close()
             raise
-        return made, endpoint, self._token
+        return stream
 
     def turn_to_next(self) -> None:
         """Begin with another server from now on: this one is reachable, but of no use."""
@@ -268,16 +254,8 @@ class Gateway:
         self._closed = True
         for idle in self._idle.values():
             for connection in idle:
-                if connection.sock is not None:
-                    os.close(connection.sock.detach())
+                os.close(connection.detach())
             idle.clear()
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Whether the other side closed it, or sent what nobody asked for."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _tls_context(address: EtcdAddress) -> ssl.SSLContext:

@@ -16,6 +16,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from execstore.etcd.connection import ChunkDecoder, HttpError, parse_head
 from execstore.etcd.wire import WireError, key_values, parse_object, range_request
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from execstore.etcd.gateway import Gateway
     from execstore.etcd.wire import KeyValue
 
-__all__ = ["ChunkedLines", "HeadNotifier"]
+__all__ = ["HeadNotifier", "StreamLines"]
 
 _CONNECT_SECONDS: Final = 2.0
 _FIRST_PAUSE_SECONDS: Final = 0.05
@@ -35,55 +36,38 @@ _MOST_BYTES: Final = 64 << 20
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 
-class ChunkedLines:
-    """The lines in a chunked HTTP answer, as its bytes come in."""
+class StreamLines:
+    """The lines in a stream's answer, as its bytes come in."""
 
     def __init__(self) -> None:
-        self._raw = b""
+        self._head = b""
+        self._decoder: ChunkDecoder | None = None
         self._text = b""
-        self._has_header = False
-        self._left = 0  # of the present chunk, with the newline behind it
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are whole by now.
 
         Raises:
-            WireError: it is no such answer, or it is over.
+            HttpError: it is no such answer, or it is over.
         """
-        self._raw += data
-        if len(self._raw) + len(self._text) > _MOST_BYTES:
-            raise WireError("a line of the stream has no end")
-        if not self._has_header:
-            header, end, rest = self._raw.partition(b"\r\n\r\n")
+        if self._decoder is None:
+            self._head += data
+            text, end, data = self._head.partition(b"\r\n\r\n")
+            if len(text) > _MOST_BYTES:
+                raise HttpError("its head has no end")
             if not end:
                 return []
-            lines = header.split(b"\r\n")
-            if lines[0].split(b" ")[1:2] != [b"200"]:
-                raise WireError(f"the stream was refused: {lines[0].decode(errors='replace')}")
-            if not any(line.lower().replace(b" ", b"") == b"transfer-encoding:chunked" for line in lines[1:]):
-                raise WireError("the stream isn't chunked")
-            self._has_header, self._raw = True, rest
-        self._take_chunks()
+            head = parse_head(text)
+            if head.status != 200 or not head.is_chunked:
+                raise HttpError(f"the stream was refused (status {head.status})")
+            self._decoder = ChunkDecoder()
+        self._text += self._decoder.feed(data)
+        if self._decoder.is_over:
+            raise HttpError("the stream is over")
+        if len(self._text) > _MOST_BYTES:
+            raise HttpError("a line of the stream has no end")
         *whole, self._text = self._text.split(b"\n")
         return [line for line in whole if line]
-
-    def _take_chunks(self) -> None:
-        while self._raw:
-            if not self._left:
-                size, end, rest = self._raw.partition(b"\r\n")
-                if not end:
-                    return
-                try:
-                    length = int(size.partition(b";")[0], 16)
-                except ValueError:
-                    raise WireError("a chunk of the stream has no length") from None
-                if length == 0:
-                    raise WireError("the stream is over")
-                self._left, self._raw = length + 2, rest
-            part = self._raw[: self._left]
-            self._text += part[: self._left - 2] if len(part) > self._left - 2 else part
-            self._raw = self._raw[len(part) :]
-            self._left -= len(part)
 
 
 class HeadNotifier:
@@ -97,7 +81,7 @@ class HeadNotifier:
         self._key = key
         self._on_head = on_head
         self._stream: socket.socket | None = None
-        self._lines = ChunkedLines()
+        self._lines = StreamLines()
         self._is_created = False
         self._has_gap = True
         self._pause_seconds = 0.0
@@ -134,7 +118,7 @@ class HeadNotifier:
 
     def connect(self) -> None:
         """Begin to watch, if that goes at once; else the next sleep does it."""
-        with contextlib.suppress(OSError, WireError):
+        with contextlib.suppress(OSError, HttpError, WireError):
             self._connect(time.monotonic() + _CONNECT_SECONDS)
             self._has_gap = False  # who opens it looks next
 
@@ -167,29 +151,23 @@ class HeadNotifier:
         self._pause_seconds = min(max(self._pause_seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         try:
             self._connect(time.monotonic() + max(min(_CONNECT_SECONDS, until - time.monotonic()), 0.1))
-        except (OSError, WireError):
+        except (OSError, HttpError, WireError):
             self._drop()
             self._gateway.turn_to_next()
 
     def _connect(self, deadline: float) -> None:
-        """Watch from now on. Raises ``OSError``, ``WireError``."""
+        """Watch from now on. Raises ``OSError``, ``HttpError``, ``WireError``."""
         if self._closed:
             raise OSError("closed")
-        stream, endpoint, token = self._gateway.stream_socket(max(deadline - time.monotonic(), 0.1))
+        # A server without a leader refuses, instead of being silent.
+        body = b'{"create_request":%b}' % range_request(self._key)
+        stream = self._gateway.open_stream("watch", body, "Grpc-Metadata-Hasleader: true\r\n", deadline)
         try:
             for name, value in _KEEPALIVE:
                 if hasattr(socket, name):
                     stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            body = b'{"create_request":%b}' % range_request(self._key)
-            login = f"Authorization: {token}\r\n" if token else ""
-            # A server without a leader refuses, instead of being silent.
-            head = (
-                f"POST /v3/watch HTTP/1.1\r\nHost: {endpoint}\r\nContent-Type: application/json\r\n"
-                f"Grpc-Metadata-Hasleader: true\r\n{login}Content-Length: {len(body)}\r\n\r\n"
-            )
-            stream.sendall(head.encode() + body)
-            self._lines, self._is_created = ChunkedLines(), False
+            self._lines, self._is_created = StreamLines(), False
             while not self._is_created:
                 stream.settimeout(max(deadline - time.monotonic(), 0.001))
                 self._take(self._lines.feed(_received(stream)))
@@ -226,7 +204,7 @@ class HeadNotifier:
                 self._take(self._lines.feed(_received(stream)))
         except (BlockingIOError, ssl.SSLWantReadError):
             return
-        except (OSError, WireError, ValueError):
+        except (OSError, HttpError, WireError):
             self._drop()
             self._has_gap = True
 
