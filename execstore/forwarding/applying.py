@@ -176,8 +176,9 @@ def apply_batch(
     skipped: set[str] = set()
     for execution_id, outcome in batch.outcomes.items():
         old = writer.old(execution_id)
-        owner = outcome.owner or owners.get(execution_id, rules.node)
-        if old is not None and old.execution.node_id != owner:
+        # Of one that its node has deleted since, nothing tells whose it was; its last events aren't lost for that.
+        owner = outcome.owner or owners.get(execution_id, "") or (rules.node if not rules.keep_nodes else "")
+        if old is not None and owner not in {"", old.execution.node_id}:
             applied.conflicts.append(_conflict(execution_id, owner, old.execution.node_id))
         elif _do(writer, execution_id, outcome, old, applied):
             continue

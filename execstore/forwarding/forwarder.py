@@ -312,7 +312,8 @@ class Forwarder:
     def _follow(self, stream: Stream) -> bool:
         if stream.phase is Phase.REPLAY and stream.sequence_number >= stream.until:
             # What an import or a repair brought has left no trace in the log.
-            self._set_stream(stream, self._copying(stream, sweeps=False))
+            copying = stream.begin_copy(stream.sequence_number, stream.fingerprint, sweeps=False)
+            self._set_stream(stream, copying)
             return True
         piece = self._source.read(stream.sequence_number + 1, self._maximum, self._batch_bytes)
         if not piece.lines:
