@@ -13,6 +13,8 @@ __all__ = ["FakeClock"]
 class FakeClock:
     """Stands still until it is told to go on. Called, it gives nanoseconds since the epoch.
 
+    No two changes of a store have the same time: while it stands still, each is stamped a nanosecond after the last.
+
     Args:
         now_ns: where it begins; at the present if it isn't given, since other handles on the same store may go by the
             real clock, and would take what is of another year for old.
