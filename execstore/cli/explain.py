@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 import click
@@ -21,12 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from execstore.explain.parts import Part
-    from execstore.explain.story import Place
+    from execstore.explain.place import Place
 
 __all__ = ["command"]
 
 _PLAIN_COLUMNS = 100
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - private folders are made in it
 
 
 def _new_folder(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -62,6 +59,7 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
     if by_step and as_json:
         raise click.UsageError("--step excludes --json")
     from execstore.explain.parts import Verdict  # noqa: PLC0415 (help and completion don't need it)
+    from execstore.explain.place import open_place  # noqa: PLC0415
     from execstore.explain.topics import explainer  # noqa: PLC0415
 
     ok = True
@@ -73,7 +71,7 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
                 ok = ok and part.ok
             yield part
 
-    with _place(keep) as place:
+    with open_place(keep) as place:
         if as_json:
             print_json_array(part.to_dict() for part in parts(place))
         else:
@@ -89,22 +87,6 @@ def _list(*, as_json: bool) -> None:
         return
     width = max(map(len, TOPICS))
     print_lines(f"{name:<{width}}  {about}" for name, (_, about) in TOPICS.items())
-
-
-@contextlib.contextmanager
-def _place(keep: str | None) -> Iterator[Place]:
-    """Where the scratch folders are. What a cut left needs no real disk any more, so it may be in memory."""
-    from execstore.explain.story import Place  # noqa: PLC0415
-
-    memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    with contextlib.ExitStack() as stack:
-        spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="execstore-explain-", dir=memory))
-        if keep is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="execstore-explain-"))
-        else:
-            folder = keep
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        yield Place(folder, spare, keep is not None)
 
 
 def _print(parts: Iterable[Part], *, by_step: bool) -> None:

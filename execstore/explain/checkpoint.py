@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from execstore import Store
     from execstore.explain.parts import Part
+    from execstore.explain.place import Place
     from execstore.explain.recording import Call
-    from execstore.explain.story import Place
 
 __all__ = ["explain"]
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from execstore.explain.parts import Part
+    from execstore.explain.place import Place
     from execstore.explain.recording import Call, Item
     from execstore.explain.scratch import Content
-    from execstore.explain.story import Place
 
 __all__ = ["Created", "create", "explain", "story_of_one"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from execstore.explain.parts import Part
-    from execstore.explain.story import Place
+    from execstore.explain.place import Place
 
 __all__ = ["explain"]
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from execstore.explain.commit import Created
     from execstore.explain.crash import Cut
     from execstore.explain.parts import Part
+    from execstore.explain.place import Place
     from execstore.explain.recording import Call, Item
-    from execstore.explain.story import Place
 
 __all__ = ["damage", "explain"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,51 +10,18 @@ from execstore.errors import ExecStoreError
 from execstore.explain.crash import Disk
 from execstore.explain.parts import CutResult, Step
 from execstore.explain.recording import OPENED, RETURNED
-from execstore.explain.scratch import build, glance, recover
+from execstore.explain.scratch import glance
 from execstore.explain.wording import describe, difference, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from execstore.explain.crash import Cut
+    from execstore.explain.place import Place
     from execstore.explain.recording import Call, Item
-    from execstore.explain.scratch import Content, Recovered
+    from execstore.explain.scratch import Content
 
-__all__ = ["Observer", "Place", "Story", "is_shown", "steps"]
-
-
-@dataclass(slots=True)
-class Place:
-    """Where scratch folders are made: the store in ``folder``, what is soon thrown away in ``spare`` (or there, too).
-
-    ``keep``: each cut stays in ``folder`` as it was found.
-    """
-
-    folder: str
-    spare: str = ""
-    keep: bool = False
-    made: int = 0
-
-    @property
-    def store(self) -> str:
-        """The scratch store."""
-        return os.path.join(self.folder, "store")
-
-    def new(self, name: str) -> str:
-        """The path of a new folder."""
-        self.made += 1
-        return os.path.join(self.spare or self.folder, f".{self.made}-{name}")
-
-    def recover(self, files: Mapping[str, Item], name: str) -> Recovered:
-        """Build what a cut left, and open it as a store."""
-        if self.keep:
-            build(os.path.join(self.folder, "cuts", name), files)
-        path = self.new("cut")
-        build(path, files)
-        try:
-            return recover(path)
-        finally:
-            shutil.rmtree(path)
+__all__ = ["Observer", "Story", "is_shown", "steps"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from execstore import Store
     from execstore.explain.parts import Part
-    from execstore.explain.story import Place
+    from execstore.explain.place import Place
 
 __all__ = ["explain"]
 

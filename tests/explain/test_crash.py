@@ -27,7 +27,8 @@ PATHS = ("a", "b", "f/a", "f/b")
 
 def plain(files: Mapping[str, Item]) -> dict[str, bytes | str]:
     """Files and links, as `Image.files` gives them."""
-    return {path: item.data if item.kind == "file" else item.target for path, item in files.items() if item.kind != "folder"}
+    there = {path: item for path, item in files.items() if item.kind != "folder"}
+    return {path: item.data if item.kind == "file" else item.target for path, item in there.items()}
 
 
 def check(disk: Disk, image: Image) -> None:
