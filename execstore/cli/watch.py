@@ -19,7 +19,7 @@ from execstore.cli.output import note, one_line, print_json
 from execstore.cli.table import cell_width, cut, state_colour
 from execstore.cli.times import TimeStyle, format_time
 from execstore.codec import encode
-from execstore.errors import DeserializationError, EventsCompactedError
+from execstore.errors import DeserializationError, EventsCompactedError, ExecutionNotFoundError
 from execstore.watcher.events import EventFilter, EventIterator, EventIteratorType, GetEventsRequest, Operation
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = ["command"]
 
 _LINES_AT_ONCE: Final = 100
 _VALUE_WIDTH: Final = 100
+_NODES_REMEMBERED: Final = 10_000
 
 
 def _parse_position(ctx: click.Context, parameter: click.Parameter, value: str | None) -> EventIterator | None:
@@ -68,6 +69,7 @@ def _parse_operations(ctx: click.Context, parameter: click.Parameter, values: tu
 @click.option(
     "--name", metavar="WATCHER", help="Keep a checkpoint under this name; the next time, go on behind what was printed."
 )
+@click.option("--node", metavar="N", help="Only what is about executions of this node.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events.")
 @time_options
 @json_option
@@ -79,6 +81,7 @@ def command(
     object_types: tuple[str, ...],
     operations: tuple[Operation, ...],
     name: str | None,
+    node: str | None,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -97,7 +100,7 @@ def command(
     if position is None:
         position = EventIterator.latest() if name is None else EventIterator.trim_horizon()
     with _open(settings, name is not None) as store:
-        follower = _Follower(store, event_filter, position, name)
+        follower = _Follower(store, event_filter, position, name, node)
         try:
             for event in follower.events(limit):
                 if as_json:
@@ -119,13 +122,21 @@ def _open(settings: Settings, to_write: bool) -> Store:
 class _Follower:
     """Reads events on behalf of the command line; ``name`` is that of the checkpoint, ``None`` if there is none."""
 
-    def __init__(self, store: Store, event_filter: EventFilter, position: EventIterator, name: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        event_filter: EventFilter,
+        position: EventIterator,
+        name: str | None,
+        node: str | None = None,
+    ) -> None:
         from execstore.event_log import StoreEventLog  # noqa: PLC0415
         from execstore.watcher import EventStore, PlainSerializer, WatcherManager  # noqa: PLC0415
 
         # Types of a user's own aren't known here, and what is printed is the JSON as it stands.
         self._event_store: EventStore = EventStore(StoreEventLog(store), serializer=PlainSerializer())
         self._filter = event_filter
+        self._nodes = None if node is None else _Nodes(store, node)
         self._may_miss = position.type is EventIteratorType.TRIM_HORIZON
         self._position = position
         self._watcher: Watcher | None = None
@@ -159,8 +170,9 @@ class _Follower:
                     wanted = 1  # so that those before the damaged one are printed first
                 continue
             for event in response.events:
-                yield event
-                left -= 1
+                if self._nodes is None or self._nodes.takes(event):
+                    yield event
+                    left -= 1
                 self._position = EventIterator.after_sequence_number(event.seq_num)
             self._position = response.next_event_iterator
             wanted = _LINES_AT_ONCE
@@ -181,6 +193,39 @@ class _Follower:
             poll.poll()
             self._is_unread.set()
             self._event_store.wake()
+
+
+class _Nodes:
+    """Tells whether an event is about an execution of one node."""
+
+    def __init__(self, store: Store, node: str) -> None:
+        self._store = store
+        self._node = node
+        self._known: dict[str, str] = {}
+
+    def takes(self, event: Event) -> bool:
+        value = event.object
+        if not isinstance(value, dict):
+            return False
+        if event.object_type == "ExecutionUpsert":
+            execution = _member(value, "Current") or _member(value, "Previous")
+            self._remember(str(execution.get("ID", "")), str(execution.get("NodeID", "")))
+            return execution.get("NodeID") == self._node
+        # It names its execution, which tells the node, if it is still there.
+        execution_id = value.get("ExecutionID")
+        if event.object_type != "ExecutionEvent" or not isinstance(execution_id, str):
+            return False
+        if execution_id not in self._known:
+            try:
+                self._remember(execution_id, self._store.get_execution(execution_id).node_id)
+            except ExecutionNotFoundError:
+                return False
+        return self._known[execution_id] == self._node
+
+    def _remember(self, execution_id: str, node: str) -> None:
+        if len(self._known) >= _NODES_REMEMBERED:
+            self._known.clear()
+        self._known[execution_id] = node
 
 
 def _is_pipe() -> bool:

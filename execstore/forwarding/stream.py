@@ -60,8 +60,9 @@ class Stream:
 
     ``source_id`` is the node's store. ``sequence_number`` is the last event of its log that is done; ``fingerprint``
     tells that event from one of the same number in a store that was set back. ``sweeps``: a SWEEP follows the COPY.
-    ``events``, ``conflicts`` and ``left_out`` count since the beginning. ``time_ns`` is when it last changed, by the
-    central store's time.
+    Since the beginning, ``events`` counts what was told in the central log, ``conflicts`` how often an execution was
+    left out since it is another node's, ``left_out`` events whose execution isn't there. ``time_ns`` is when it last
+    changed, by the central store's time.
     """
 
     node: str
