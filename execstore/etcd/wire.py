@@ -164,8 +164,8 @@ def key_values(answer: Mapping[str, Any]) -> list[KeyValue]:
     try:
         return [
             KeyValue(
-                a2b_base64(found["key"]),
-                a2b_base64(found.get("value", "")),
+                a2b_base64(found["key"], strict_mode=True),
+                a2b_base64(found.get("value", ""), strict_mode=True),
                 int(found["create_revision"]),
                 int(found["mod_revision"]),
             )
