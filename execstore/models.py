@@ -445,12 +445,12 @@ class ExecutionUpsert:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        current = data.get("Current")
-        previous = data.get("Previous")
+        current, previous, events = data.get("Current"), data.get("Previous"), data.get("Events")
+        prefix = f"{member}." if member else ""
         return cls(
-            None if current is None else Execution.from_dict(current, member=inner_member(member, "Current")),
-            None if previous is None else Execution.from_dict(previous, member=inner_member(member, "Previous")),
-            None if data.get("Events") is None else _read_events(data, member),
+            None if current is None else Execution.from_dict(current, member=f"{prefix}Current"),
+            None if previous is None else Execution.from_dict(previous, member=f"{prefix}Previous"),
+            None if events is None else _read_events(data, member),
             extra=read_extra(data, cls.known_members),
         )
 
@@ -463,13 +463,15 @@ class ExecutionUpsert:
         """
         parsed = decode_with_jobs_aside(data)
         if parsed is not None and isinstance(parsed.value, dict):
-            executions = [parsed.value.get(name) for name in ("Current", "Previous")]
-            lacking = [each for each in executions if each is not None]
-            if len(lacking) == len(parsed.jobs) and all(map(_lacks_job, lacking)):
-                upsert = cls.from_dict(parsed.value)
-                stored = (each for each in (upsert.current, upsert.previous) if each is not None)
-                for execution, job in zip(stored, parsed.jobs, strict=True):
-                    _give_job(execution, job)
+            value, jobs = parsed
+            current, previous = value.get("Current"), value.get("Previous")
+            wanted = (current is not None) + (previous is not None)
+            if len(jobs) == wanted and all(_lacks_job(each) for each in (current, previous) if each is not None):
+                upsert = cls.from_dict(value)
+                if upsert.current is not None:
+                    _give_job(upsert.current, jobs[0])
+                if upsert.previous is not None:
+                    _give_job(upsert.previous, jobs[-1])
                 return upsert
         return cls.from_dict(codec.decode(data))
 
@@ -503,6 +505,8 @@ def _read_states(data: Mapping[str, Any], name: str, member: str) -> tuple[Execu
 def _read_events(data: Mapping[str, Any], member: str) -> tuple[Event, ...]:
     path = inner_member(member, "Events")
     return tuple(
-        Event.from_dict(value, member=inner_member(path, index))
-        for index, value in enumerate(_read_list(data, "Events", member))
+        [
+            Event.from_dict(value, member=f"{path}[{index}]")
+            for index, value in enumerate(_read_list(data, "Events", member))
+        ]
     )

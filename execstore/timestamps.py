@@ -22,7 +22,7 @@ __all__ = ["Timestamp"]
 _NS_PER_SECOND: Final = 1_000_000_000
 _SECONDS_PER_DAY: Final = 86_400
 _FORM: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
 
 
@@ -66,11 +66,11 @@ class Timestamp:
         if match is None:
             reason = f"{text[:60]!r} is not a time like 2026-01-02T03:04:05.123456789Z (RFC 3339)"
             raise InvalidExecutionError(member, reason)
-        date, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups()
-        days = _days_of_date(date)
-        if days is None or hour > "23" or minute > "59" or second > "59":
+        minute, second, fraction, sign, offset_hours, offset_minutes = match.groups()
+        seconds = _seconds_of_minute(minute)
+        if seconds is None or second > "59":
             raise InvalidExecutionError(member, f"{text[:60]!r} is a date or a time of day that doesn't exist")
-        seconds = days * _SECONDS_PER_DAY + int(hour) * 3600 + int(minute) * 60 + int(second)
+        seconds += int(second)
         offset = None
         if sign is not None:
             if offset_hours > "23" or offset_minutes > "59":
@@ -160,10 +160,19 @@ class Timestamp:
 
 # Days since the epoch and back, after Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms". An era is the 400
 # years after which the calendar repeats; a year begins in March here, so that the leap day is its last.
-# Both are remembered for a few days, since the times of one store fall on few of them.
+# All are remembered for a while, since the times of one store fall on few days, and those of one reader on few minutes.
 
 _DAYS_PER_ERA: Final = 146_097
 _DAYS_FROM_0000_03_01_TO_EPOCH: Final = 719_468
+
+
+@lru_cache(maxsize=1024)
+def _seconds_of_minute(minute: str) -> int | None:
+    """The seconds since the epoch of ``YYYY-MM-DDThh:mm``, ``None`` if there is no such minute."""
+    days = _days_of_date(minute[:10])
+    if days is None or minute[11:13] > "23" or minute[14:] > "59":
+        return None
+    return days * _SECONDS_PER_DAY + int(minute[11:13]) * 3600 + int(minute[14:]) * 60
 
 
 @lru_cache(maxsize=64)

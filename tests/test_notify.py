@@ -379,6 +379,57 @@ def test_a_publication_that_hangs_is_looked_at_thoroughly(waiters: Waiters, step
     assert number.looks == 2
 
 
+def test_only_those_are_woken_who_have_what_they_wait_for(waiters: Waiters, step: StepNotifier, number: Number) -> None:
+    asked: list[int] = []
+
+    def interrupted() -> bool:
+        asked.append(1)
+        return False
+
+    waiters.start(after=5)
+    step.wait_for_sleeps(1)
+    waiters.start(after=0)
+    waiters.start(after=4, interrupted=interrupted)
+    while len(waiters.lookout._waiting) < 2:
+        threading.Event().wait(0.001)
+    before = len(asked)
+    number.value = 1
+    step.rouse()
+    waiters.threads[1].join(PATIENCE_SECONDS)
+    step.wait_for_sleeps(2)
+    assert (waiters.results, len(asked)) == ([1], before)
+    number.value = 6
+    step.rouse()
+    waiters.join()
+    assert waiters.results == [1, 6, 6]
+
+
+def test_news_are_told_of_before_anybody_is_woken(step: StepNotifier, number: Number) -> None:
+    results: list[object] = []
+    lookout = Lookout(number.latest, number.peek, lambda: step, lambda latest: results.append(f"news {latest}"))
+    waiters = Waiters(lookout)
+    waiters.results = results
+    for _ in range(3):
+        waiters.start(after=0)
+    step.wait_for_sleeps(1)
+    number.value = 1
+    step.rouse()
+    waiters.join()
+    assert results == ["news 0", "news 1", 1, 1, 1]
+    lookout.close()
+
+
+def test_a_wait_without_time_leaves_nothing_behind(waiters: Waiters, step: StepNotifier, number: Number) -> None:
+    waiters.start(after=0)
+    step.wait_for_sleeps(1)
+    assert waiters.lookout.wait(0, 0, lambda: False) == 0
+    assert waiters.lookout.wait(0, 0.001, lambda: False) == 0
+    assert not waiters.lookout._waiting
+    number.value = 1
+    step.rouse()
+    waiters.join()
+
+
 def test_closing_ends_all_waits_and_the_notifier(waiters: Waiters, step: StepNotifier) -> None:
     for _ in range(5):
         waiters.start(after=0)

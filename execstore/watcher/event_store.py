@@ -69,7 +69,6 @@ class EventStore:
         self._long_poll_timeout_seconds = _checked_timeout("long_poll_timeout", long_poll_timeout)
         self._serializer = JSONSerializer() if serializer is None else serializer
         self._reader = LogReader(log, self._serializer)
-        log.on_news = self._reader.look_ahead
         self._closed = False
 
     @property
@@ -171,6 +170,8 @@ class EventStore:
         def interrupted() -> bool:
             return self._closed or self._log.closed or cancelled()
 
+        # Only now: those who don't follow have no use for it, and would be kept by the log until the collector comes.
+        self._log.on_news = self._reader.look_ahead
         first = first_number(position)
         with contextlib.suppress(StoreClosedError):
             newest = self._log.wait(first - 1, threading.TIMEOUT_MAX, interrupted)

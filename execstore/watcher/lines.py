@@ -20,14 +20,18 @@ from execstore import codec
 from execstore.errors import DeserializationError
 from execstore.watcher.events import MAX_SEQUENCE_NUMBER, Operation
 
-__all__ = ["LineEnds", "encode_line", "parse_ends", "parse_number", "parse_object"]
+__all__ = ["LineEnds", "encode_line", "object_json", "parse_ends", "parse_number", "parse_object"]
 
 _OPERATIONS = {operation.value: operation for operation in Operation}
+_WRITTEN_OPERATIONS = {operation.value.encode(): operation for operation in Operation}
 
 _TIMES_NS = range(-1 << 63, 1 << 63)  # the reference's is an int64, and what is longer can't be found at a line's end
 
 # Only a type's name without escapes and non-ASCII letters; any other is left to the JSON parser.
 _HEAD = re.compile(rb'\{"seqNum":([0-9]{1,20}),"operation":"([A-Z]+)","objectType":"([ !#-\[\]-~]*)","object":')
+_TIMESTAMP = b',"timestamp":'
+_CHECKSUM = b',"crc32":"'
+_CHECKSUM_BYTES = len(_CHECKSUM) + 8 + len(b'"}')
 _TAIL = re.compile(rb',"timestamp":(-?[0-9]{1,20})(,"crc32":"([0-9a-f]{8})"\})')
 
 
@@ -56,11 +60,14 @@ def parse_ends(line: bytes, seq_num: int) -> LineEnds:
 
     Raises ``DeserializationError`` for a line that is damaged, no event, or another one than ``seq_num``.
     """
-    tail = _TAIL.fullmatch(line, max(line.rfind(b',"timestamp":'), 0))
+    tail = _TAIL.fullmatch(line, max(line.rfind(_TIMESTAMP), 0))
     if tail is not None and zlib.crc32(memoryview(line)[: tail.start(2)]) != int(tail[3], 16):
         raise DeserializationError(f"event {seq_num} is damaged: its checksum doesn't fit", seq_num)
     head = _HEAD.match(line)
     if tail is not None and head is not None:
+        operation, timestamp = _WRITTEN_OPERATIONS.get(head[2]), int(tail[1])
+        if int(head[1]) == seq_num > 0 and operation is not None and timestamp in _TIMES_NS:
+            return LineEnds(seq_num, operation, head[3].decode(), timestamp)
         return _checked_ends(seq_num, int(head[1]), head[2].decode(), head[3].decode(), int(tail[1]))
     members = _parse_members(line, seq_num)
     if tail is None and "crc32" in members:
@@ -76,6 +83,18 @@ def parse_number(line: bytes) -> int | None:
     """The number that a line gives itself, for ``parse_ends`` to check; ``None`` if it has none where it belongs."""
     head = _HEAD.match(line)
     return int(head[1]) if head is not None else None
+
+
+def object_json(line: bytes, seq_num: int) -> bytes:
+    """The JSON of the object of a line that ``parse_ends`` took.
+
+    Raises ``DeserializationError`` if the line is no JSON all the same.
+    """
+    head = _HEAD.match(line)
+    tail = line.rfind(_TIMESTAMP)
+    if head is not None and line.startswith(_CHECKSUM, -_CHECKSUM_BYTES) and tail >= head.end():
+        return line[head.end() : tail]
+    return codec.encode_trusted(parse_object(line, seq_num))
 
 
 def parse_object(line: bytes, seq_num: int) -> Any:

@@ -11,9 +11,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from execstore.codec import CodecError
 from execstore.errors import DeserializationError, EventsCompactedError, ExecStoreError
 from execstore.watcher.events import Event
-from execstore.watcher.lines import LineEnds, parse_ends, parse_object
+from execstore.watcher.lines import LineEnds, object_json, parse_ends, parse_object
 
 if TYPE_CHECKING:
     from execstore.watcher.event_log import EventLog
@@ -133,6 +134,9 @@ class LogReader:
 
     def _make_object(self, entry: LogEntry) -> Any:
         ends = entry.ends
+        with contextlib.suppress(CodecError):
+            return self._serializer.decode_json(ends.object_type, object_json(entry.line, ends.seq_num), ends.seq_num)
+        # The line has more members than it should. As a whole it may be sound, or tell what is wrong.
         return self._serializer.decode(ends.object_type, parse_object(entry.line, ends.seq_num), ends.seq_num)
 
     def _note_place(self, name: str, number: int) -> None:

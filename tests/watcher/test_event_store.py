@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from execstore import ExecutionUpsert
 from execstore.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -678,3 +682,145 @@ def test_one_that_is_at_the_end_waits_for_nobody(
     monkeypatch.setattr(LogReader, "_wait_for_stragglers", refuse)
     response = event_store.get_events(GetEventsRequest(EventIterator.after_sequence_number(1000), watcher_id="w"))
     assert [event.seq_num for event in response.events] == [1001]
+
+
+# --- for those who follow ---------------------------------------------------------------------------------------------
+
+
+def never() -> bool:
+    return False
+
+
+def after(seq_num: int, limit: int = 100) -> GetEventsRequest:
+    return GetEventsRequest(EventIterator.after_sequence_number(seq_num), limit)
+
+
+def test_a_follower_is_given_what_the_wait_told_and_the_rest_next(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 5)
+    log.on_wait = lambda: 3
+    response = event_store.next_events(after(1), cancelled=never)
+    assert numbers(response) == [2, 3]
+    assert response.next_event_iterator == EventIterator.after_sequence_number(3)
+    log.on_wait = lambda: 5
+    assert numbers(event_store.next_events(after(3), cancelled=never)) == [4, 5]
+
+
+def test_a_follower_whose_log_only_says_that_there_is_news_looks(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 5)
+    log.on_wait = lambda: True
+    assert numbers(event_store.next_events(after(3), cancelled=never)) == [4, 5]
+    assert numbers(event_store.next_events(after(5), cancelled=never)) == []
+
+
+def test_a_follower_that_is_cancelled_is_given_nothing(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"])
+    response = event_store.next_events(after(1), cancelled=lambda: True)
+    assert (response.events, response.next_event_iterator) == ([], EventIterator.after_sequence_number(1))
+
+
+def test_a_follower_of_collected_events_is_told(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 5)
+    log.collect(4)
+    with pytest.raises(EventsCompactedError):
+        event_store.next_events(after(1), cancelled=never)
+    assert numbers(event_store.next_events(after(3), cancelled=never)) == [4, 5]
+
+
+def test_what_was_read_before_a_collection_still_reaches_a_follower(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 5)
+    assert numbers(event_store.next_events(after(0), cancelled=never)) == [1, 2, 3, 4, 5]
+    log.collect(4)
+    assert numbers(event_store.next_events(after(1), cancelled=never)) == [2, 3, 4, 5]
+    with pytest.raises(EventsCompactedError):
+        event_store.get_events(after(1), timeout=0)
+
+
+def test_a_follower_begins_at_the_horizon_or_the_end_like_any_other(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 3)
+    response = event_store.next_events(GetEventsRequest(EventIterator.trim_horizon(), 2), cancelled=never)
+    assert numbers(response) == [1, 2]
+    response = event_store.next_events(GetEventsRequest(EventIterator.latest()), cancelled=never)
+    assert response.next_event_iterator == EventIterator.after_sequence_number(3)
+
+
+def test_a_follower_ends_with_the_store(event_store: EventStore) -> None:
+    event_store.close()
+    with pytest.raises(StoreClosedError):
+        event_store.next_events(after(0), cancelled=never)
+
+
+def test_news_are_read_before_anybody_is_woken(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"] * 3)
+    event_store.next_events(after(0), cancelled=never)
+    fill(log, ["CREATE"] * 2)
+    log.reads.clear()
+    assert log.on_news is not None
+    log.on_news(5)
+    assert log.reads == [(4, 2)]
+    assert numbers(event_store.next_events(after(3), cancelled=never)) == [4, 5]
+    log.on_news(5)
+    assert log.reads == [(4, 2)]
+
+
+def test_what_is_read_beforehand_is_little_and_raises_nothing(log: WatchedLog, event_store: EventStore) -> None:
+    fill(log, ["CREATE"])
+    event_store.next_events(after(0), cancelled=never)
+    fill(log, ["CREATE"] * 101)
+    log.reads.clear()
+    assert log.on_news is not None
+    log.on_news(102)
+    assert log.reads == []  # those who are so far behind read it as they come
+    log.append_line(b"damaged")
+    assert numbers(event_store.next_events(after(1, 101), cancelled=never)) == list(range(2, 103))
+    log.on_news(103)
+    with pytest.raises(DeserializationError):
+        event_store.next_events(after(102), cancelled=never)
+    log.close()
+    log.on_news(104)
+
+
+def test_an_event_store_that_nobody_follows_is_not_kept_by_its_log(log: WatchedLog) -> None:
+    fill(log, ["CREATE"])
+    event_store = EventStore(log)
+    event_store.get_events(after(0), timeout=0)
+    kept = weakref.ref(event_store)
+    gc.disable()
+    try:
+        del event_store
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def sealed(body: bytes) -> bytes:
+    return b'%b,"crc32":"%08x"}' % (body, zlib.crc32(body))
+
+
+def test_a_sealed_line_with_more_members_than_it_should_have_is_read_whole(
+    log: WatchedLog, event_store: EventStore
+) -> None:
+    head = b'{"seqNum":%d,"operation":"CREATE","objectType":"%b","object":'
+    upsert = b'{"Current":null,"Previous":null,"Events":null}'
+    log.append_line(sealed(head % (1, b"Plain") + b'{"a":1},"more":2,"timestamp":5'))
+    log.append_line(sealed(head % (2, b"ExecutionUpsert") + upsert + b',"more":2,"timestamp":5'))
+    log.append_line(sealed(head % (3, b"ExecutionUpsert") + b'{"Current":7},"timestamp":5'))
+    log.append_line(sealed(head % (4, b"ExecutionUpsert") + b'{"Current":,"timestamp":5'))
+    log.append_line(sealed(head % (5, b"ExecutionUpsert") + b'null,"timestamp":5'))
+    events = event_store.get_events(after(0), timeout=0).events
+    assert events[0].object == {"a": 1}
+    assert events[1].object == ExecutionUpsert()
+    with pytest.raises(DeserializationError, match="Current: must be an object"):
+        _ = events[2].object
+    with pytest.raises(DeserializationError, match="event 4 is not JSON"):
+        _ = events[3].object
+    assert events[4].object is None
+
+
+def test_a_serializers_own_decode_is_asked_for_every_type(log: WatchedLog) -> None:
+    class Own(JSONSerializer):
+        def decode(self, object_type: str, value: Any, seq_num: int) -> Any:
+            return object_type, value, seq_num
+
+    log.append(Operation.CREATE, "ExecutionUpsert", b'{"Current":null}')
+    (event,) = EventStore(log, serializer=Own()).get_events(after(0), timeout=0).events
+    assert event.object == ("ExecutionUpsert", {"Current": None}, 1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from execstore.errors import DeserializationError
 from execstore.watcher import Operation, encode_line, parse_ends, parse_object
+from execstore.watcher.lines import object_json
 
 LINE = encode_line(7, Operation.UPDATE, "Plain", b'{"a":[1,2]}', 1795489652174612621)
 BARE = b'{"seqNum":7,"operation":"UPDATE","objectType":"Plain","object":{"a":[1,2]},"timestamp":1795489652174612621}'
@@ -116,6 +117,12 @@ def test_an_object_that_is_no_json_behind_a_right_checksum_is_refused() -> None:
     line = encode_line(7, Operation.CREATE, "Plain", b'{"a":', 0)
     with pytest.raises(DeserializationError, match="event 7 is not JSON"):
         parse_object(line, 7)
+
+
+def test_the_objects_json_is_what_was_put_in() -> None:
+    for value in (b"null", b"1", b'{"a":[1,2]}', b'{"x":",\\"timestamp\\":5","timestamp":6,"crc32":"00000000"}'):
+        assert object_json(encode_line(7, Operation.CREATE, "Plain", value, -5), 7) == value
+    assert object_json(BARE, 7) == b'{"a":[1,2]}'
 
 
 def test_a_name_with_a_lone_surrogate_is_not_written() -> None:

@@ -45,7 +45,7 @@ class WatchedLog(StoreEventLog):
         super().__init__(store)
         self.waiting = threading.Event()
 
-    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> bool:
+    def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> int:
         def is_interrupted() -> bool:
             self.waiting.set()  # from here on whatever happens wakes it
             return interrupted()
