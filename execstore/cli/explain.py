@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from execstore.cli.context import json_option
 from execstore.cli.exit_status import DONE, NO
 from execstore.cli.output import note, print_json_array, print_lines
 from execstore.explain.topics import TOPICS
@@ -33,16 +32,18 @@ def _new_folder(ctx: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command(name="explain")
-@click.argument("topic", required=False, type=click.Choice(list(TOPICS)))
+@click.argument("topic", metavar="[TOPIC]", required=False, type=click.Choice(list(TOPICS)))
 @click.option("--list", "only_list", is_flag=True, help="List the topics, in the order in which to learn them.")
 @click.option("--step", "by_step", is_flag=True, help="Wait for Enter after each step; q ends it.")
 @click.option(
     "--keep", metavar="DIR", callback=_new_folder, help="Keep the scratch store, and all that power cuts left, in DIR."
 )
 @click.option("--lying-disk", "lies", is_flag=True, help="Show what happens on a disk that only says that it flushed.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | None, lies: bool, as_json: bool) -> int:
     """Show how the store keeps its word, step by step, for those who learn and those who teach.
+
+    Topics: layout, commit, recovery, checkpoint, group-commit, watch. No store of yours is touched.
 
     Nothing is drawn: the engine works on a scratch store, each of its calls is noted, and after each one the power is
     cut, in several ways. What a cut may leave is built as a folder, and opened as a store.
