@@ -36,7 +36,7 @@ from execstore.parts import (
     RunCommandResult,
     SpecConfig,
     State,
-    bare_state,
+    usual_state,
 )
 from execstore.states import DesiredState, ExecutionState
 
@@ -306,10 +306,10 @@ def _make_usual(model: type[_ExecutionT], data: Mapping[str, Any], member: str) 
         own["run_output"],
     )
     prefix = f"{member}." if member else ""
-    own["desired_state"] = bare_state(State, DesiredState, desired) or State.from_dict(
+    own["desired_state"] = usual_state(State, DesiredState, desired) or State.from_dict(
         desired, state_class=DesiredState, member=f"{prefix}DesiredState"
     )
-    own["compute_state"] = bare_state(State, ExecutionState, compute) or State.from_dict(
+    own["compute_state"] = usual_state(State, ExecutionState, compute) or State.from_dict(
         compute, member=f"{prefix}ComputeState"
     )
     own["published_result"] = BARE_SPEC.make(SpecConfig, spec) or SpecConfig.from_dict(

@@ -32,7 +32,7 @@ __all__ = [
     "RunCommandResult",
     "SpecConfig",
     "State",
-    "bare_state",
+    "usual_state",
 ]
 
 StateT = TypeVar("StateT", ExecutionState, DesiredState)
@@ -68,10 +68,9 @@ class State(Generic[StateT]):
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        if len(data) == 1:
-            state = bare_state(cls, state_class, data)
-            if state is not None:
-                return state
+        state = usual_state(cls, state_class, data)
+        if state is not None:
+            return state
         return cls(
             state_class.parse(data.get("StateType", 0), inner_member(member, "StateType")),
             read_text(data, "Message", member),
@@ -93,13 +92,13 @@ class State(Generic[StateT]):
 _StateT = TypeVar("_StateT", bound=State[Any])
 
 
-def bare_state(model: type[_StateT], state_class: type[Any], data: Mapping[str, Any]) -> _StateT | None:
-    """A state that has nothing but its type, as most have; ``None`` for any other. Quick."""
-    state_type = state_class.named(data.get("StateType"))
-    if state_type is None or len(data) != 1:
+def usual_state(model: type[_StateT], state_class: type[Any], data: Mapping[str, Any]) -> _StateT | None:
+    """A state that has nothing but its type, and maybe a message, as most have; ``None`` for any other. Quick."""
+    state_type, message = state_class.named(data.get("StateType")), data.get("Message", "")
+    if state_type is None or type(message) is not str or len(data) != ("Message" in data) + 1:
         return None
     state = object.__new__(model)
-    state.__dict__.update({"state_type": state_type, "message": "", "details": {}, "extra": {}})
+    state.__dict__.update({"state_type": state_type, "message": message, "details": {}, "extra": {}})
     return state
 
 
