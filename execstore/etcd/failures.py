@@ -99,8 +99,8 @@ def to_store_error(error: EtcdError, address: EtcdAddress, size_bytes: int = 0) 
         return StoreFullError(
             path,
             f"etcd's space is used up ({message})",
-            remedy="prune executions and collect events if you still can, then let an administrator compact and "
-            "defragment etcd, or raise its --quota-backend-bytes, and end the alarm with 'etcdctl alarm disarm'",
+            remedy="let an administrator compact and defragment etcd, or raise its --quota-backend-bytes, and end the "
+            "alarm with 'etcdctl alarm disarm'; then prune executions, or keep events for less long",
         )
     if meaning is Meaning.TOO_LARGE:
         return too_many_bytes(path, size_bytes, address.max_request_bytes)

@@ -59,6 +59,13 @@ class EtcdStores:
         self._handles.append(store)
         return store
 
+    def forget(self) -> None:
+        """Don't look after what there was so far any more: its servers, or its keys, are gone."""
+        for handle in self._handles:
+            handle.close()
+        self._handles.clear()
+        self._addresses.clear()
+
     def finish(self) -> None:
         for handle in self._handles:
             handle.close()
