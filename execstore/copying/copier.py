@@ -307,7 +307,7 @@ def _start_log(change: Change, number: int) -> None:
 
 def _put(change: Change, wholes: Sequence[Whole], destination: Store) -> None:
     """Make executions what they are in the source, without a word in the log."""
-    writer = ExecutionWriter(change, destination.rules.clock)
+    writer = ExecutionWriter(change, destination.rules.clock, [whole.execution_id for whole in wholes])
     for whole in wholes:
         old = writer.old(whole.execution_id)
         if whole.record is None:

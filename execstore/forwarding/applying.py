@@ -23,7 +23,7 @@ from execstore.schema import (
 from execstore.watcher.lines import encode_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from execstore.engine import Change
     from execstore.forwarding.batch import Batch, Outcome, Rules
@@ -68,15 +68,17 @@ class Old(NamedTuple):
 class ExecutionWriter:
     """Writes executions into one change, and their lines into its log."""
 
-    def __init__(self, change: Change, clock: Callable[[], int]) -> None:
+    def __init__(self, change: Change, clock: Callable[[], int], execution_ids: Iterable[str]) -> None:
+        """``execution_ids`` are those that `old` will be asked for."""
         self._change = change
+        self._records = _records(change, list(execution_ids))
         self._clock = clock
         self._counts = counts_of(change.values)
         self._now = 0
 
     def old(self, execution_id: str) -> Old | None:
         """What is stored under an ID. Raises ``StoreCorruptedError`` if it can't be read."""
-        record = self._change.record(EXECUTIONS, execution_id)
+        record = self._records[execution_id]
         if record is None:
             return None
         try:
@@ -147,6 +149,15 @@ class ExecutionWriter:
         self._counts[state] = self._counts.get(state, 0) + number
 
 
+def _records(change: Change, execution_ids: Sequence[str]) -> dict[str, bytes | None]:
+    """The records of these executions; behind a network, by one question."""
+    records_named = getattr(change, "records_named", None)  # of a BulkReader
+    if records_named is None:
+        return {execution_id: change.record(EXECUTIONS, execution_id) for execution_id in execution_ids}
+    names = [change.name_of(execution_id) for execution_id in execution_ids]
+    return dict(zip(execution_ids, records_named(EXECUTIONS, names), strict=True))
+
+
 def store_stream(change: Change, expected: Stream | None, after: Stream, clock: Callable[[], int]) -> Stream | None:
     """Let the node's stream be ``after``, if it still is ``expected``; ``None`` if another forwarder was faster."""
     if read_stream(change, after.node) != expected:
@@ -172,7 +183,7 @@ def apply_batch(
     if read_stream(change, after.node) != expected:
         return None
     applied = Applied(after)
-    writer = ExecutionWriter(change, clock)
+    writer = ExecutionWriter(change, clock, batch.outcomes)
     skipped: set[str] = set()
     for execution_id, outcome in batch.outcomes.items():
         old = writer.old(execution_id)
@@ -233,7 +244,7 @@ def apply_whole(
     if read_stream(change, after.node) != expected:
         return None
     applied = Applied(after)
-    writer = ExecutionWriter(change, clock)
+    writer = ExecutionWriter(change, clock, [whole.execution_id for whole in wholes])
     for whole in wholes:
         execution_id = whole.execution_id
         old = writer.old(execution_id)
