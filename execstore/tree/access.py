@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 
 __all__ = ["others_may_write", "warn_once"]
 
@@ -13,7 +14,9 @@ _warned: set[str] = set()
 
 
 def others_may_write(path: str) -> str | None:
-    """A sentence that says so, ``None`` if only the owner may."""
+    """A sentence that says so, ``None`` if only the owner may, or if modes don't tell (Windows)."""
+    if sys.platform == "win32":
+        return None
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except OSError:

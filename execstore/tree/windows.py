@@ -77,6 +77,7 @@ class WindowsFileSystem:
         self._system = _own_system() if system is None else system
         self._absolute = os.path.abspath(root)
         self._base = extended_path(self._absolute) if os.sep == "\\" else self._absolute
+        self._top: set[str] = set()  # folders at the top that were looked at; while a store is in use they stay
         self._is_exclusive: dict[int, bool] = {}  # by the descriptor of a lock that is held
         self.pread = self._system.read_at
         self.pwrite = self._system.write_at
@@ -92,11 +93,15 @@ class WindowsFileSystem:
         """The whole path, after a look at each folder on the way: none may be a link."""
         *folders, name = path.split("/") if path else [""]
         place = self._base
-        for folder in folders:
-            place = os.path.join(place, folder)
-            if _kind(place) == "link":
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        return os.path.join(place, name) if name else place
+        for number, folder in enumerate(folders):
+            place = f"{place}{os.sep}{folder}"
+            if number or folder not in self._top:
+                kind = _kind(place)
+                if kind == "link":
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if kind == "folder" and not number:
+                    self._top.add(folder)
+        return f"{place}{os.sep}{name}" if name else place
 
     def _explained(self, error: OSError, path: str, place: str) -> OSError:
         """The same failure by the code that other systems give it."""
@@ -223,11 +228,6 @@ class WindowsFileSystem:
 
     def rename(self, source: str, path: str) -> None:
         old, new = self._place(source), self._place(path)
-        if _kind(new) == "folder":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if _kind(old) == "folder":  # one that is damaged is set aside; what fails then, fails
-            os.rename(old, new)
-            return
         self._patiently(path, new, lambda: os.replace(old, new))
 
     def link(self, path: str, target: str) -> None:  # noqa: ARG002 - an empty file leads nowhere
