@@ -4,9 +4,10 @@ What is brought, and how far that is, change in one transaction of the central s
 twice and nothing is left out, whatever is cut off. On the node a watcher's checkpoint keeps what is still to be brought
 from being collected, and shows how far behind the central store is.
 
-A node's first forwarder, one that finds its events collected, or damaged, and one after ``resync`` bring every
-execution whole; what changed meanwhile follows by the log, again whole; once such a look at what the log names is of
-the very moment at which the log ends, it goes on event by event.
+A node's log that reaches back to its first event is brought from there, and then every execution is compared, since
+not all must have come by the log. The first forwarder of any other node, one that finds its events collected or
+damaged, and one after ``resync`` bring every execution whole. What changed meanwhile follows by the log, again whole;
+once a look at what the log names is of the very moment at which the log ends, it goes on event by event.
 """
 
 from __future__ import annotations
@@ -291,6 +292,8 @@ class Forwarder:
         begun = Stream(self._rules.node, self._source.store_id)
         if stream is not None:
             begun = self._copying(replace(stream, source_id=begun.source_id), sweeps=True)
+        elif self._source.is_untouched():
+            begun = replace(begun, phase=Phase.FOLLOW)
         elif ends.oldest == 1 and ends.latest:
             begun = replace(begun, phase=Phase.REPLAY, until=ends.latest)
         else:

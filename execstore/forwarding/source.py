@@ -65,6 +65,12 @@ class Source:
         """How far the log reaches."""
         return self.store.look(lambda reader: LogState.of(reader.values))
 
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever stored: from now on the log tells everything."""
+        return self.store.look(
+            lambda reader: not LogState.of(reader.values).latest and not reader.record_names(EXECUTIONS)
+        )
+
     def line(self, number: int) -> bytes | None:
         """An event's line, ``None`` if it is no longer, or not yet, in the log."""
         state = self.ends()
@@ -138,12 +144,12 @@ class Source:
     def node(self) -> str:
         """The only ``NodeID`` among the first executions. Raises ``InvalidArgumentError`` if there isn't just one."""
         found = {execution.node_id for execution in self.store.list_executions(limit=_NODES_LOOKED_AT)}
-        if len(found) == 1 and (node := found.pop()):
-            return node
         if not found:
             reason = "the store has no execution yet that would tell"
         elif found == {""}:
             reason = "the executions have no NodeID"
+        elif len(found) == 1:
+            return found.pop()
         else:
             reason = f"the executions are of several nodes ({', '.join(sorted(found)[:3])} …)"
         raise InvalidArgumentError("node", f"{reason}; give the node's name (--node NAME)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from execstore.errors import ExecutionEventsNotFoundError
 from execstore.forwarding import Forwarder, load_streams
@@ -34,9 +34,14 @@ def as_node(store: Store, node: str) -> Content:
     return {key: (execution.replace(node_id=node), events) for key, (execution, events) in content(store).items()}
 
 
-def forward(device: Store, central: Store, node: str = "n1", **options: object) -> ForwardReport:
+def forward(device: Store, central: Store, node: str | None = "n1", **options: Any) -> ForwardReport:
     """Bring all that there is, into a store that stays open."""
-    return Forwarder(device, lambda: Kept(central), node=node, **options).run(once=True)  # type: ignore[arg-type,return-value]
+    return Forwarder(device, lambda: kept(central), node=node, **options).run(once=True)
+
+
+def kept(store: Store) -> Store:
+    """A store that its user doesn't close."""
+    return cast("Store", Kept(store))
 
 
 def stream_of(central: Store, node: str = "n1") -> Stream:
@@ -50,7 +55,7 @@ def messages(store: Store) -> list[str]:
 
 
 class Kept:
-    """A store that its user doesn't close."""
+    """What `kept` gives."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -58,5 +63,5 @@ class Kept:
     def close(self) -> None:
         """Nothing."""
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

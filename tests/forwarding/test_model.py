@@ -15,7 +15,7 @@ from execstore.errors import ExecStoreError
 from execstore.forwarding import Forwarder, ForwardReport
 from execstore.imports import add_execution
 from execstore.records import encode_event, encode_execution
-from tests.forwarding.support import Kept, as_node, content, forward, stream_of
+from tests.forwarding.support import as_node, content, forward, kept, stream_of
 from tests.support import make_event, make_execution, make_request
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 IDS = ("e1", "e2", "e3")
 # What makes something to work on comes more than once.
-OPERATIONS = ("create", "create", "take_in", "accept", "run", "add_events", "add_events", "complete")
-OPERATIONS += ("move_to_another_job", "delete", "live_again")
+OPERATIONS = [*["create", "add_events"] * 2, "take_in", "accept", "run", "complete"]
+OPERATIONS += ["move_to_another_job", "delete", "live_again"]
 ACTIONS = ("forward_a_little",) * 8 + ("forward_all",) * 3 + ("lose_the_log",) * 2 + ("forward_further", "forward_anew")
 ROUNDS = 40
 SEEDS = int(os.environ.get("EXECSTORE_FORWARDING_SEEDS", "6"))
@@ -128,7 +128,7 @@ class Simulation:
         return self.random.choice((1, 2, 3, 7, 256))
 
     def open_central(self) -> Store:
-        return Kept(self.central)  # type: ignore[return-value]
+        return kept(self.central)
 
     def check(self) -> None:
         assert content(self.central, "n1") == as_node(self.device, "n1")
