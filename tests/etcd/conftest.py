@@ -52,7 +52,8 @@ class EtcdStores:
     def __call__(self, address: str | None = None, *, small: bool = False, **options: Any) -> Store:
         """A handle on the store at this address; a ``small`` one is made with log segments that soon are full."""
         address = self.address if address is None else address
-        self._addresses.setdefault(address)
+        if address.startswith(self.address.rpartition("/")[0]):  # else it is the same by way of a proxy, or its own
+            self._addresses.setdefault(address)
         if small:
             EtcdEngine(EtcdAddress.parse(address), EngineOptions(LAYOUT), SMALL_SEGMENT_BYTES).close()
         store = connect(address, **options)

@@ -387,7 +387,7 @@ def test_a_server_that_takes_less_than_usual(open_store: EtcdStores) -> None:
         with pytest.raises(ChangeTooLargeError, match="more than the 8192"):
             told.create_execution(make_execution("e2", job={"Large": "x" * 5000}))
         assert [each.id for each in store.list_executions()] == ["e1"]
-        open_store.finish()
+        assert store.verify().ok
         open_store.forget()
 
 
@@ -409,7 +409,7 @@ def test_a_full_server_says_so_and_goes_on_once_there_is_room(open_store: EtcdSt
         etcdctl(servers.endpoints, "alarm", "disarm")
         store.create_execution(make_execution("e2"))
         assert len(log_entries(store)) == 2
-        open_store.finish()
+        assert store.verify().ok
         open_store.forget()
 
 
