@@ -190,7 +190,7 @@ _EVENT: Final = Layout(
 def _with_time(event: _EventT, member: str) -> _EventT:
     """An event that was just made, its time in place of the text."""
     own = event.__dict__
-    own["timestamp"] = Timestamp.parse(own["timestamp"], inner_member(member, "Timestamp"))
+    own["timestamp"] = Timestamp.parse(own["timestamp"], f"{member}.Timestamp" if member else "Timestamp")
     return event
 
 

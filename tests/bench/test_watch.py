@@ -41,8 +41,8 @@ def test_latency_within_one_process(tmp_path: Path) -> None:
 
 
 def test_catching_up(tmp_path: Path) -> None:
-    reading, looking = watch._catching_up(str(tmp_path / "store"), 3)
-    assert 0 < reading.values["median"] < looking.values["median"]
+    reading, looking, searching = watch._catching_up(str(tmp_path / "store"), 3)
+    assert 0 < reading.values["median"] < looking.values["median"] < searching.values["median"]
 
 
 def test_the_long_log(tmp_path: Path) -> None:
