@@ -64,10 +64,13 @@ def encode(value: Any, *, member: str = "") -> bytes:
     Tuples are written as lists, mappings as objects, an enum or another subclass of ``str``, ``int`` or ``float`` as
     the value it holds.
 
-    :param member: where ``value`` stands, the beginning of the path that an error names.
-    :raises InvalidExecutionError: naming the place, for anything JSON can't hold: NaN and infinities, lone surrogates,
-        bytes, ``Decimal``, sets and other types, keys that aren't strings, cycles, more than ``MAX_DEPTH`` levels,
-        integers of more digits than Python converts (4300, unless it was told otherwise).
+    Args:
+        member: where ``value`` stands, the beginning of the path that an error names.
+
+    Raises:
+        InvalidExecutionError: naming the place, for anything JSON can't hold: NaN and infinities, lone surrogates,
+            bytes, ``Decimal``, sets and other types, keys that aren't strings, cycles, more than ``MAX_DEPTH`` levels,
+            integers of more digits than Python converts (4300, unless it was told otherwise).
     """
     text = _dumps(value)
     if text is None or not _is_plain(value):
@@ -78,7 +81,8 @@ def encode(value: Any, *, member: str = "") -> bytes:
 def encode_trusted(value: Any, *, member: str = "") -> bytes:
     """As ``encode``, for a value that was read from JSON or has passed ``check``: its types aren't looked at again.
 
-    :raises InvalidExecutionError: naming the place, where the value can't be written.
+    Raises:
+        InvalidExecutionError: naming the place, where the value can't be written.
     """
     text = _dumps(value)
     if text is None:
@@ -89,7 +93,8 @@ def encode_trusted(value: Any, *, member: str = "") -> bytes:
 def encode_text(text: str) -> str:
     """A JSON string with its quotes, for templates; like all here, it leaves what isn't ASCII as it is.
 
-    :raises TypeError: if it isn't a string. Lone surrogates show when the whole is turned into bytes.
+    Raises:
+        TypeError: if it isn't a string. Lone surrogates show when the whole is turned into bytes.
     """
     return encode_basestring(text)
 
@@ -97,7 +102,8 @@ def encode_text(text: str) -> str:
 def encode_utf8(text: str, member: str) -> bytes:
     """The text's own bytes.
 
-    :raises InvalidExecutionError: naming ``member``, for lone surrogates.
+    Raises:
+        InvalidExecutionError: naming ``member``, for lone surrogates.
     """
     try:
         return text.encode()
@@ -108,7 +114,8 @@ def encode_utf8(text: str, member: str) -> bytes:
 def check(value: Any, member: str = "") -> None:
     """See to it that ``value`` can be written as it is.
 
-    :raises InvalidExecutionError: as ``encode`` does.
+    Raises:
+        InvalidExecutionError: as ``encode`` does.
     """
     encode(value, member=member)
 
@@ -243,7 +250,8 @@ def decode(data: bytes) -> Any:
     It's fast, and takes some things that JSON forbids (``01``, ``NaN``, lone surrogates, raw newlines in strings); what
     comes from people, or is to be judged, goes through ``decode_strict``.
 
-    :raises CodecError: if it is no JSON.
+    Raises:
+        CodecError: if it is no JSON.
     """
     try:
         return ujson.loads(data)
@@ -254,7 +262,8 @@ def decode(data: bytes) -> Any:
 def decode_strict(data: bytes) -> Any:
     """The value of JSON from outside, taken at its word: no NaN, no repeated keys, nothing behind the value.
 
-    :raises CodecError: with line and column where they are known.
+    Raises:
+        CodecError: with line and column where they are known.
     """
     try:
         text = data.decode("utf-8-sig")

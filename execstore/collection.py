@@ -135,9 +135,10 @@ def decide(
 ) -> Decision:
     """Apply the rule: a pure function.
 
-    :param segments: the log's, or the first of them, the oldest first. No more is taken than is needed.
-    :param log_bytes: what is held against ``limits.max_bytes``: the size of all segments, and the room that the newest
-        one may still take.
+    Args:
+        segments: the log's, or the first of them, the oldest first. No more is taken than is needed.
+        log_bytes: what is held against ``limits.max_bytes``: the size of all segments, and the room that the newest one
+            may still take.
     """
     lowest, holder = min(
         ((min(sequence_number, latest), name) for name, sequence_number in checkpoints.items()), default=(latest, None)
@@ -322,7 +323,8 @@ def preview(engine: Engine, override: Callable[[Limits], Limits], now_ns: int) -
 def collect(engine: Engine, override: Callable[[Limits], Limits], now_ns: int) -> CollectReport:
     """Collect all that may go now, in changes that other writers don't have to wait long for.
 
-    :param override: gives the limits to go by, from those that the store was told.
+    Args:
+        override: gives the limits to go by, from those that the store was told.
     """
     reports: list[CollectReport] = []
     while True:

@@ -29,9 +29,12 @@ def merge_execution(stored: Execution, new_values: Execution, clear: Iterable[st
 
     ID, revision and times are the stored ones; they are the store's to set.
 
-    :param clear: names of fields that lose their stored value before ``new_values`` are merged in: those in
-        ``CLEARABLE``. Clearing a field and giving it a new value replaces it whole.
-    :raises InvalidExecutionError: for a name in ``clear`` that can't be cleared.
+    Args:
+        clear: names of fields that lose their stored value before ``new_values`` are merged in: those in ``CLEARABLE``.
+            Clearing a field and giving it a new value replaces it whole.
+
+    Raises:
+        InvalidExecutionError: for a name in ``clear`` that can't be cleared.
     """
     stored = clear_fields(stored, clear)
     return stored.replace(
@@ -149,8 +152,9 @@ CLEARABLE: Final = tuple(
 def clear_fields(execution: Execution, names: Iterable[str]) -> Execution:
     """``execution`` with the fields ``names`` at their zero value.
 
-    :raises InvalidExecutionError: for a name that isn't in ``CLEARABLE``.
-    :raises InvalidArgumentError: if ``names`` is a single string, or no list at all.
+    Raises:
+        InvalidExecutionError: for a name that isn't in ``CLEARABLE``.
+        InvalidArgumentError: if ``names`` is a single string, or no list at all.
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidArgumentError("clear", f"must be a list of names, not {names!r:.100}")

@@ -114,7 +114,12 @@ class Family(NamedTuple):
 
 
 def families(metrics: StoreMetrics, *, of_handle: bool = True, problems: int | None = None) -> list[Family]:
-    """The metrics to show. ``of_handle``: also what only this handle knows. ``problems``: how many `verify` found."""
+    """The metrics to show.
+
+    Args:
+        of_handle: also what only this handle knows.
+        problems: how many `Store.verify` has found, ``None`` if it wasn't asked.
+    """
     log = metrics.event_log
     found = [
         Family(

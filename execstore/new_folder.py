@@ -24,8 +24,9 @@ def new_folder(path: str | os.PathLike[str], doing: str, remedy: str) -> Iterato
     At ``path`` there may be nothing, or an empty folder. What is put into the folder is made durable by who puts it
     there; the folder's own name, and those of folders that had to be made above it, are made durable here.
 
-    :param doing: a word for the folder's name while it is filled (``"importing"``).
-    :param remedy: what to do if there is something, for the error's text.
+    Args:
+        doing: a word for the folder's name while it is filled (``"importing"``).
+        remedy: what to do if there is something, for the error's text.
 
     Raises ``ImportConflictError`` if there is something at ``path``.
     """

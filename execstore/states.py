@@ -61,7 +61,8 @@ class _NumberedState(StrEnum):
     def from_number(cls, number: int) -> Self:
         """The state of the reference's number; one beyond the known ones is named like ``ExecutionStateType(99)``.
 
-        :raises InvalidExecutionError: if it is no integer, negative, or over 64 bits.
+        Raises:
+            InvalidExecutionError: if it is no integer, negative, or over 64 bits.
         """
         if not isinstance(number, int) or isinstance(number, bool):
             raise InvalidExecutionError("", f"a state's number is an integer, not {type(number).__name__}")
@@ -76,8 +77,11 @@ class _NumberedState(StrEnum):
     def parse(cls, value: object, member: str = "") -> Self:
         """The state of a name, written exactly as in the enumeration, or of a number.
 
-        :param member: where the value stands, for the error.
-        :raises InvalidExecutionError: naming ``member`` and, for an unknown name, the valid ones.
+        Args:
+            member: where the value stands, for the error.
+
+        Raises:
+            InvalidExecutionError: naming ``member`` and, for an unknown name, the valid ones.
         """
         if isinstance(value, str):
             try:

@@ -32,9 +32,12 @@ class Timestamp:
 
     Two are equal if they are written the same; they are ordered by the instant, then by the zone.
 
-    :param nanoseconds: since 1970-01-01T00:00:00Z, negative before.
-    :param offset_seconds: of the local time from UTC, in whole minutes and under a day; ``None`` is written ``Z``.
-    :raises InvalidExecutionError: if one of them is something else.
+    Args:
+        nanoseconds: since 1970-01-01T00:00:00Z, negative before.
+        offset_seconds: of the local time from UTC, in whole minutes and under a day; ``None`` is written ``Z``.
+
+    Raises:
+        InvalidExecutionError: if one of them is something else.
     """
 
     nanoseconds: int
@@ -59,8 +62,11 @@ class Timestamp:
     def parse(cls, text: str, member: str = "") -> Self:
         """A time of RFC 3339, ``2026-01-02T03:04:05.123456789+05:30``, with up to nine digits behind the point.
 
-        :param member: where the text stands, for the error.
-        :raises InvalidExecutionError: naming ``member`` and what is wrong.
+        Args:
+            member: where the text stands, for the error.
+
+        Raises:
+            InvalidExecutionError: naming ``member`` and what is wrong.
         """
         match = _FORM.fullmatch(text)
         if match is None:
@@ -92,8 +98,9 @@ class Timestamp:
     def from_datetime(cls, moment: datetime, member: str = "") -> Self:
         """The same time; one in ``datetime.UTC`` is written ``Z``, any other with its offset.
 
-        :raises InvalidExecutionError: naming ``member``, if it has no time zone (then it is no point in time), or one
-            with an offset that isn't in whole minutes.
+        Raises:
+            InvalidExecutionError: naming ``member``, if it has no time zone (then it is no point in time), or one with
+                an offset that isn't in whole minutes.
         """
         offset = moment.utcoffset()
         if offset is None:
@@ -109,7 +116,8 @@ class Timestamp:
     def to_datetime(self) -> datetime:
         """The same time as a ``datetime``, cut to microseconds.
 
-        :raises InvalidExecutionError: for a time outside of the years 1 to 9999, which ``datetime`` can't hold.
+        Raises:
+            InvalidExecutionError: for a time outside of the years 1 to 9999, which ``datetime`` can't hold.
         """
         zone = UTC if self.offset_seconds is None else timezone(timedelta(seconds=self.offset_seconds))
         local = self.nanoseconds + (self.offset_seconds or 0) * _NS_PER_SECOND
@@ -122,7 +130,8 @@ class Timestamp:
     def to_text(self, member: str = "") -> str:
         """RFC 3339 as Go writes it: without the fraction's trailing zeros.
 
-        :raises InvalidExecutionError: naming ``member``, for a year outside of 0 to 9999, as the reference does.
+        Raises:
+            InvalidExecutionError: naming ``member``, for a year outside of 0 to 9999, as the reference does.
         """
         seconds, fraction = divmod(self.nanoseconds, _NS_PER_SECOND)
         offset = self.offset_seconds

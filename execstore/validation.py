@@ -52,8 +52,9 @@ _CREATABLE: Final = (ExecutionState.NEW, ExecutionState.BID_ACCEPTED)
 def normalize_for_create(execution: Execution) -> Execution:
     """The execution with the reference's initial values where it has none; the job is left as it was given.
 
-    :raises NilExecutionError: for ``None``.
-    :raises InvalidExecutionError: for anything else that is no execution.
+    Raises:
+        NilExecutionError: for ``None``.
+        InvalidExecutionError: for anything else that is no execution.
     """
     _require_execution(execution)
     changes: dict[str, Any] = {}
@@ -71,9 +72,10 @@ def validate_for_create(execution: Execution) -> None:
 
     What is in its free JSON (job, resources, parameters, unknown members) shows when it is encoded.
 
-    :raises InvalidExecutionStateError: unless it is in state New or BidAccepted.
-    :raises InvalidExecutionRevisionError: if its revision isn't 0 or 1.
-    :raises InvalidExecutionError: for all else, with every complaint the reference would have, a line each.
+    Raises:
+        InvalidExecutionStateError: unless it is in state New or BidAccepted.
+        InvalidExecutionRevisionError: if its revision isn't 0 or 1.
+        InvalidExecutionError: for all else, with every complaint the reference would have, a line each.
     """
     _check_types(execution)
     state = execution.compute_state.state_type
@@ -115,9 +117,10 @@ def _complaints(execution: Execution) -> list[tuple[str, str]]:
 def validate_new_values(new_values: Execution, execution_id: str) -> None:
     """See to it that ``new_values`` can be merged into the execution ``execution_id``.
 
-    :raises NilExecutionError: for ``None``.
-    :raises InvalidExecutionError: naming the member that has a wrong type or a value that can't be stored; for an ID
-        other than the execution's, which the reference would store as a second record behind its indexes' back.
+    Raises:
+        NilExecutionError: for ``None``.
+        InvalidExecutionError: naming the member that has a wrong type or a value that can't be stored; for an ID other
+            than the execution's, which the reference would store as a second record behind its indexes' back.
     """
     check_execution(new_values)
     if new_values.id and new_values.id != execution_id:
@@ -129,7 +132,8 @@ def validate_new_values(new_values: Execution, execution_id: str) -> None:
 def validate_condition(condition: UpdateExecutionCondition) -> None:
     """See to it that a condition means something.
 
-    :raises InvalidArgumentError: naming the field that has a wrong type.
+    Raises:
+        InvalidArgumentError: naming the field that has a wrong type.
     """
     if not isinstance(condition, UpdateExecutionCondition):
         raise InvalidArgumentError("condition", f"must be an UpdateExecutionCondition, not {type(condition).__name__}")
@@ -150,7 +154,8 @@ def validate_condition(condition: UpdateExecutionCondition) -> None:
 def check_id(value: str, member: str) -> None:
     """See to it that an ID can be a key: it is text, and not too long.
 
-    :raises InvalidExecutionError: naming ``member``.
+    Raises:
+        InvalidExecutionError: naming ``member``.
     """
     size = len(codec.encode_utf8(value, member))
     if size > MAX_ID_BYTES:
@@ -160,7 +165,8 @@ def check_id(value: str, member: str) -> None:
 def check_key(value: object, argument: str) -> None:
     """See to it that what is asked for can be a key at all.
 
-    :raises InvalidArgumentError: naming ``argument``, if it is no text.
+    Raises:
+        InvalidArgumentError: naming ``argument``, if it is no text.
     """
     if not isinstance(value, str):
         raise InvalidArgumentError(argument, f"must be text, not {type(value).__name__}")
@@ -169,8 +175,9 @@ def check_key(value: object, argument: str) -> None:
 def check_execution(execution: Execution) -> None:
     """See to it that every field has its type, and that what is free JSON can be written.
 
-    :raises NilExecutionError: for ``None``.
-    :raises InvalidExecutionError: naming the member.
+    Raises:
+        NilExecutionError: for ``None``.
+        InvalidExecutionError: naming the member.
     """
     _check_types(execution)
     if execution.job:
@@ -223,8 +230,11 @@ def _check_types(execution: Execution) -> None:
 def check_event(event: Event, member: str = "") -> None:
     """See to it that an event can be written.
 
-    :param member: where it stands (``"Events[0]"``), for errors.
-    :raises InvalidExecutionError: naming the member.
+    Args:
+        member: where it stands (``"Events[0]"``), for errors.
+
+    Raises:
+        InvalidExecutionError: naming the member.
     """
     if not isinstance(event, Event):
         raise InvalidExecutionError(member, f"must be an Event, not {type(event).__name__}")

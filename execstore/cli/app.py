@@ -137,8 +137,9 @@ class _WarningsToStderr(logging.Handler):
 def run(arguments: Sequence[str], program: str | None = None) -> int:
     """Run one command line and return its exit status. Every error and warning becomes one line on stderr.
 
-    :param arguments: without the program's name.
-    :param program: its name in messages; found out if not given.
+    Args:
+        arguments: without the program's name.
+        program: its name in messages; found out if not given.
     """
     logger = logging.getLogger("execstore")
     handler = _WarningsToStderr(logging.WARNING)

@@ -163,8 +163,9 @@ def open_to_write(settings: Settings) -> Store:
 def find_execution(store: Store, prefix: str) -> Execution:
     """Return the execution with this ID, or the only one whose ID begins with it.
 
-    :raises ExecutionNotFoundError: if there is none.
-    :raises InvalidArgumentError: if there are several, naming some.
+    Raises:
+        ExecutionNotFoundError: if there is none.
+        InvalidArgumentError: if there are several, naming some.
     """
     if not prefix:
         raise InvalidArgumentError("ID", "it can't be empty")
@@ -186,8 +187,9 @@ def find_job_id(store: Store, job: str) -> str:
 
     Only an ID that is not whole costs a walk through all executions.
 
-    :raises ExecutionsNotFoundForJobError: if there is none.
-    :raises InvalidArgumentError: if there are several, naming some.
+    Raises:
+        ExecutionsNotFoundForJobError: if there is none.
+        InvalidArgumentError: if there are several, naming some.
     """
     if not job:
         raise InvalidArgumentError("JOB", "it can't be empty")

@@ -22,7 +22,8 @@ def file_argument_type() -> click.Path:
 def read_document(stream: IO[bytes], name: str) -> Any:
     """The one document that the stream holds. ``name`` is what to call it in errors.
 
-    :raises click.ClickException: it is no JSON.
+    Raises:
+        click.ClickException: it is no JSON.
     """
     return _decode(stream.read(), name)
 
@@ -32,7 +33,8 @@ def read_documents(stream: IO[bytes], name: str) -> Iterator[tuple[str, Any]]:
 
     It is lines if the first one is a whole document. Of an empty stream there is none.
 
-    :raises click.ClickException: something is no JSON; what came before it was given.
+    Raises:
+        click.ClickException: something is no JSON; what came before it was given.
     """
     number = 1
     line = stream.readline()

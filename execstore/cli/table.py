@@ -32,8 +32,9 @@ _STATE_COLOURS = {
 class Column:
     """One column.
 
-    :param minimum: how narrow it may be made when the table is too wide; 0 if it may not.
-    :param colour: names the colour of a cell by its text, ``None`` for none.
+    Args:
+        minimum: how narrow it may be made when the table is too wide; 0 if it may not.
+        colour: names the colour of a cell by its text, ``None`` for none.
     """
 
     title: str

@@ -50,7 +50,8 @@ def format_duration(seconds: int) -> str:
 def parse_duration(text: str) -> timedelta:
     """Return what ``45s``, ``3m``, ``5h`` or ``12d`` stands for; ``0`` needs no unit.
 
-    :raises ValueError: for anything else.
+    Raises:
+        ValueError: for anything else.
     """
     match = _DURATION.fullmatch(text)
     if text != "0" and match is None:

@@ -113,8 +113,8 @@ def packaged_job_folder() -> str:
 def read_job_folder(folder: str) -> list[Job]:
     """Read every ``*.json`` of a folder, in the order of their names.
 
-    :raises JobFileError: if the folder can't be read or has none, if any file is no proper job, or if two are the
-        same job.
+    Raises:
+        JobFileError: if the folder can't be read or has none, if any file is no proper job, or if two are the same job.
     """
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
@@ -138,7 +138,8 @@ def read_job_folder(folder: str) -> list[Job]:
 def read_job_file(path: str) -> Job:
     """Read and check one job file.
 
-    :raises JobFileError: if it can't be read or is no proper job.
+    Raises:
+        JobFileError: if it can't be read or is no proper job.
     """
     try:
         with open(path, "rb") as file:
@@ -161,9 +162,12 @@ def _decode(data: bytes, path: str) -> Any:
 def parse_job(document: Any, source: str) -> Job:
     """Check a job's JSON object; its known members get Bacalhau's spelling, since Go reads ``name`` as ``Name``, too.
 
-    :param document: the decoded JSON value. It isn't changed.
-    :param source: the file it came from, for the errors.
-    :raises JobFileError: whose ``place`` is the member, ``Tasks[0].Engine.Type``.
+    Args:
+        document: the decoded JSON value. It isn't changed.
+        source: the file it came from, for the errors.
+
+    Raises:
+        JobFileError: whose ``place`` is the member, ``Tasks[0].Engine.Type``.
     """
     checker = _Checker(source)
     job = checker.members(document, "", _JOB_MEMBERS)

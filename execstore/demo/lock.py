@@ -37,7 +37,8 @@ def node_lock(path: str) -> Iterator[None]:
     The lock is on the folder itself, so nothing is added to the store, and the kernel gives it back when the process
     dies.
 
-    :raises NodeBusyError: if another process has it.
+    Raises:
+        NodeBusyError: if another process has it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

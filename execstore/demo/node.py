@@ -98,10 +98,11 @@ class _Failure:
 class Node:
     """Runs jobs on this machine.
 
-    :param store: an open, writable store; only one node at a time may work on it.
-    :param workers: how many executions run at the same time.
-    :param observer: called with the stored execution after each step, from several threads at once.
-    :param output_limit_bytes: how much of stdout and of stderr is kept.
+    Args:
+        store: an open, writable store; only one node at a time may work on it.
+        workers: how many executions run at the same time.
+        observer: called with the stored execution after each step, from several threads at once.
+        output_limit_bytes: how much of stdout and of stderr is kept.
     """
 
     def __init__(

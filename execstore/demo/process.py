@@ -156,9 +156,12 @@ def start_command(
 ) -> RunningCommand:
     """Start a command; it is killed when this process dies, where the kernel can see to it (Linux).
 
-    :param arguments: the program, looked up in ``environment["PATH"]``, and its arguments. No shell sees them.
-    :raises ProgramNotFoundError: if the program isn't there.
-    :raises OSError: if it can't be started otherwise.
+    Args:
+        arguments: the program, looked up in ``environment["PATH"]``, and its arguments. No shell sees them.
+
+    Raises:
+        ProgramNotFoundError: if the program isn't there.
+        OSError: if it can't be started otherwise.
     """
     program = _find_program(arguments[0], environment, directory)
     launcher = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")

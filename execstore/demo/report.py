@@ -19,8 +19,9 @@ __all__ = ["choose_example", "invocation", "look_further", "read_lines", "tree_l
 def tree_lines(root: str, *, depth: int = 3, entries: int = 2) -> list[str]:
     """Return a folder as a tree, like ``ls -A`` shows it: links with their targets, long folders cut.
 
-    :param depth: how many levels of folders are entered.
-    :param entries: how many entries of a folder below the root are shown.
+    Args:
+        depth: how many levels of folders are entered.
+        entries: how many entries of a folder below the root are shown.
     """
     name = os.path.basename(os.path.abspath(root))
     return [name + "/", *_branch(root, "", depth, None, entries)]
@@ -80,8 +81,9 @@ def look_further(store_path: str, execution_id: str) -> list[str]:
 def invocation(arguments: Sequence[str] | None = None, original: Sequence[str] | None = None) -> str:
     """Return how this program was started, as a shell would take it again.
 
-    :param arguments: ``sys.argv`` if not given.
-    :param original: ``sys.orig_argv`` if not given: the same with the interpreter.
+    Args:
+        arguments: ``sys.argv`` if not given.
+        original: ``sys.orig_argv`` if not given: the same with the interpreter.
     """
     program = (sys.argv if arguments is None else arguments)[0]
     if os.path.basename(program) == "__main__.py":

@@ -55,7 +55,8 @@ def format_float(number: float) -> str:
 def encode(value: Any) -> bytes:
     """``value`` as Go writes it, its members in the order they have.
 
-    :raises InvalidExecutionError: for what JSON can't hold.
+    Raises:
+        InvalidExecutionError: for what JSON can't hold.
     """
     text = codec.encode(value).decode()
     return _STRING_OR_FLOAT.sub(_to_go, text).translate(_HTML_UNSAFE).encode()

@@ -27,10 +27,11 @@ __all__ = [
 class ExecutionItem(NamedTuple):
     """An execution as it was stored, with its events in the order in which they were written.
 
-    :param record: its bytes, as ``records.encode_execution`` makes them.
-    :param event_lines: its events, as ``records.encode_event`` makes them, each with a newline.
-    :param events: how many there are.
-    :param done: how much of the source has been read with it, from 0 to 1; ``None`` if that isn't known.
+    Args:
+        record: its bytes, as ``records.encode_execution`` makes them.
+        event_lines: its events, as ``records.encode_event`` makes them, each with a newline.
+        events: how many there are.
+        done: how much of the source has been read with it, from 0 to 1; ``None`` if that isn't known.
     """
 
     execution: Execution
@@ -43,7 +44,8 @@ class ExecutionItem(NamedTuple):
     def of(cls, execution: Execution) -> ExecutionItem:
         """Encode an execution that was read from JSON, as yet without events.
 
-        :raises InvalidExecutionError: naming what a store can't hold.
+        Raises:
+            InvalidExecutionError: naming what a store can't hold.
         """
         for member, value in (("ID", execution.id), ("JobID", execution.job_id)):
             if not value:

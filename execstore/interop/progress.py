@@ -18,10 +18,11 @@ _BAR_WIDTH = 24
 class Progress:
     """``importing  [######..........]  40 %  40,000 executions  9,120/s``
 
-    :param label: what is being done.
-    :param unit: what is counted, in the plural.
-    :param stream: standard error if ``None``; only drawn on if it is a terminal.
-    :param clock: seconds, as ``time.monotonic``.
+    Args:
+        label: what is being done.
+        unit: what is counted, in the plural.
+        stream: standard error if ``None``; only drawn on if it is a terminal.
+        clock: seconds, as ``time.monotonic``.
     """
 
     def __init__(
