@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import click
 
 from execstore.cli.exit_status import DONE, NO
 from execstore.cli.output import note, print_json_array, print_lines
-from execstore.explain.topics import TOPICS
+from execstore.explain.topics import ON_A_LYING_DISK, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +64,8 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
         return DONE
     if by_step and as_json:
         raise click.UsageError("--step excludes --json")
+    if lies and topic not in ON_A_LYING_DISK:
+        raise click.UsageError(f"--lying-disk is for {', '.join(sorted(ON_A_LYING_DISK))}")
     from execstore.explain.parts import Verdict  # noqa: PLC0415 (help and completion don't need it)
     from execstore.explain.place import open_place  # noqa: PLC0415
     from execstore.explain.topics import explainer  # noqa: PLC0415
@@ -72,7 +79,7 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
                 ok = ok and part.ok
             yield part
 
-    with open_place(keep) as place:
+    with _pipe_may_close(), _without_warnings(), open_place(keep) as place:
         if as_json:
             print_json_array(part.to_dict() for part in parts(place))
         else:
@@ -80,6 +87,35 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
         if keep is not None:
             note(f"kept in {keep}: store/ is the store, cuts/ has what each power cut left, before any recovery")
     return DONE if ok or lies else NO
+
+
+@contextlib.contextmanager
+def _pipe_may_close() -> Iterator[None]:
+    """Remove the scratch folders also where the reader of a pipe goes away (``| head``), and end as others do then."""
+    if not hasattr(signal, "SIGPIPE") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+        raise
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """What is damaged in these stores is told as a part of the explanation."""
+    logger = logging.getLogger("execstore")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _list(*, as_json: bool) -> None:
@@ -96,6 +132,8 @@ def _print(parts: Iterable[Part], *, by_step: bool) -> None:
     from execstore.explain.render import Renderer  # noqa: PLC0415
 
     width = None if sys.stdout.isatty() else _PLAIN_COLUMNS
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 has no arrows
     console = Console(width=width, highlight=False)
     renderer = Renderer(console.width)
     waits = by_step and sys.stdin.isatty() and sys.stdout.isatty()

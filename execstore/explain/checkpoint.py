@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from execstore import Execution, ExecutionState, State, UpdateExecutionRequest
-from execstore.explain.parts import Heading, Step, Verdict
+from execstore.explain.parts import Heading, Step
 from execstore.explain.recording import RETURNED, Recording, snapshot
 from execstore.explain.scratch import JOURNAL_BYTES, content_of, make_store, new_execution, open_recorded
 from execstore.explain.story import Story, is_shown, steps
@@ -69,8 +69,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         for step in steps(place, start, calls, shown, story, lies=lies, first_number=len(told) + 1):
             told.append(step)
             yield step
-    sentences, ok = summarise(told, lies=lies)
-    yield Verdict((*sentences[:1], *_order(told), *sentences[1:]), ok)
+    yield summarise(told, lies=lies, also=_order(told))
 
 
 def _update(store: Store, number: int) -> None:

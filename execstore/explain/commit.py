@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from execstore import Event
-from execstore.explain.parts import Heading, Step, Verdict
+from execstore.explain.parts import Heading, Step
 from execstore.explain.recording import Recording, snapshot
 from execstore.explain.scratch import content_of, make_store, new_execution, open_recorded
 from execstore.explain.story import Observer, Story, is_shown, steps
@@ -79,4 +79,4 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
     ):
         told.append(step)
         yield step
-    yield Verdict(*summarise(told, lies=lies))
+    yield summarise(told, lies=lies)

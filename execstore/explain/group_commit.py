@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from execstore.explain.parts import Heading, Lane, Step, Verdict
+from execstore.explain.parts import Heading, Lane, Step
 from execstore.explain.recording import RETURNED, Recording, snapshot
 from execstore.explain.scratch import Content, content_of, make_store, new_execution, open_recorded
 from execstore.explain.story import Story, is_shown, steps
@@ -98,8 +98,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
     for step in steps(place, start, calls, [call for call in calls[first:] if _matters(call)], story, lies=lies):
         told.append(step)
         yield step
-    sentences, ok = summarise(told, lies=lies)
-    yield Verdict((*_count(calls[first:]), sentences[0], *(each for each in sentences if each.startswith("From"))), ok)
+    yield summarise(told, lies=lies, also=_count(calls[first:]))
 
 
 def _create_all(store: Store, recording: Recording) -> None:

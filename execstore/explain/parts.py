@@ -61,7 +61,7 @@ class Step:
     """One call of the engine: what it did, what a reader saw right after it, and what power cuts there came to.
 
     ``unflushed`` are the paths of which something isn't durable after it, ``settled`` those that it made so; ``reader``
-    is empty if nobody looked.
+    is empty if nobody looked, and ``reader_ok`` unless that was a part of a change.
     """
 
     number: int
@@ -71,6 +71,7 @@ class Step:
     unflushed: tuple[str, ...]
     settled: tuple[str, ...]
     reader: str
+    reader_ok: bool
     cuts: tuple[CutResult, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,14 +144,25 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What it came to: sentences that follow from what happened. ``ok``: every promise was kept."""
+    """What it came to: sentences that follow from what happened, and, in ``broken``, those of promises that weren't
+    kept."""
 
     sentences: tuple[str, ...]
-    ok: bool = True
+    broken: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.broken
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
-        return {"kind": "verdict", "ok": self.ok, "sentences": list(self.sentences)}
+        return {
+            "kind": "verdict",
+            "ok": self.ok,
+            "sentences": list(self.sentences),
+            "broken": list(self.broken),
+        }
 
 
 Part: TypeAlias = Heading | Step | Lane | Entry | Verdict

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from execstore.explain.commit import NEW, create
 from execstore.explain.crash import Disk
 from execstore.explain.kinds import kind_of
-from execstore.explain.parts import Entry, Heading, Step, Verdict
+from execstore.explain.parts import Entry, Heading, Step
 from execstore.explain.recording import OPENED, Recording, snapshot
 from execstore.explain.scratch import build, open_recorded
 from execstore.explain.story import Story, is_shown, steps
@@ -32,11 +32,11 @@ __all__ = ["damage", "explain"]
 _MESSY = ("NULs", "names", "not oldest", "torn last", "everything")
 
 
-def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
+def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:  # noqa: ARG001 - it is of a disk that keeps its word
     """The parts of the explanation, each as soon as it is known."""
     created = create(place, observed=False)
     shutil.rmtree(place.store)
-    middle = _messy_cut(_cuts_where(created, _is_half_shown, lies=lies))
+    middle = _messy_cut(_cuts_where(created, _is_half_shown) or _cuts_where(created, _is_durable))
     wanted = _after(created)
     yield Heading(
         "The power went in the middle",
@@ -46,10 +46,10 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         ),
     )
     yield from damage(middle.files, wanted, created.start)
-    told: list[Step] = []
-    for part in _opening(place, middle, created.story):
+    first: list[Step] = []
+    for part in _opening(place, middle, created.story, place.store):
         if isinstance(part, Step):
-            told.append(part)
+            first.append(part)
         yield part
     yield Heading(
         "The power went a moment earlier",
@@ -58,20 +58,23 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
             "Nobody had been told that it is done.",
         ),
     )
-    torn = _torn_cut(_cuts_where(created, _is_staging, lies=lies))
+    torn = _torn_cut(_cuts_where(created, _is_staging))
     yield from damage(torn.files, wanted, created.start, only=JOURNAL_PATHS)
-    for part in _opening(place, torn, created.story, first_number=len(told) + 1):
+    second: list[Step] = []
+    for part in _opening(place, torn, created.story, place.new("opened"), first_number=len(first) + 1):
         if isinstance(part, Step):
-            told.append(part)
+            second.append(part)
         yield part
-    sentences, ok = summarise(told, lies=lies)
-    yield Verdict(
-        (
-            *sentences,
-            "Cut off again and again, a recovery comes to the same: each step says what is to be, not what to add.",
-        ),
-        ok,
-    )
+    yield summarise([*first, *second], also=_same((first, second)))
+
+
+def _same(openings: Sequence[Sequence[Step]]) -> Iterator[str]:
+    """That a recovery which is cut off comes to the same, as it happened."""
+    outcomes = [[cut.number for step in opening for cut in step.cuts] for opening in openings]
+    if all(len(set(numbers)) == 1 for numbers in outcomes):
+        number = sum(map(len, outcomes))
+        yield f"The recoveries themselves were cut off {number} times. They always came to the same in the end."
+        yield "That is why each step of a record says what is to be, and not what to add."
 
 
 # --- choosing a cut by what it is, not by its place in the engine's order -------------------------------------------
@@ -84,13 +87,17 @@ def _is_half_shown(call: Call, disk: Disk) -> bool:
     return head is not None and head.begun != head.published and kind_of(call.path).name != "head"
 
 
+def _is_durable(call: Call, disk: Disk) -> bool:  # noqa: ARG001 - any disk
+    return call.makes_durable
+
+
 def _is_staging(call: Call, disk: Disk) -> bool:
     return call.path in JOURNAL_PATHS and call.changes and bool(disk.pending())
 
 
-def _cuts_where(created: Created, fits: Callable[[Call, Disk], bool], *, lies: bool) -> list[Cut]:
+def _cuts_where(created: Created, fits: Callable[[Call, Disk], bool]) -> list[Cut]:
     """The cuts after the last of the shown calls that fits."""
-    disk = Disk(created.start, lies=lies)
+    disk = Disk(created.start)
     numbers = {call.number for call in created.shown}
     found: list[Cut] = []
     for call in created.calls:
@@ -101,11 +108,11 @@ def _cuts_where(created: Created, fits: Callable[[Call, Disk], bool], *, lies: b
 
 
 def _messy_cut(cuts: Sequence[Cut]) -> Cut:
-    return next(cut for name in _MESSY for cut in cuts if cut.name == name)
+    return next((cut for name in _MESSY for cut in cuts if cut.name == name), cuts[0])
 
 
 def _torn_cut(cuts: Sequence[Cut]) -> Cut:
-    return next(cut for cut in cuts if cut.name == "torn")
+    return next((cut for cut in cuts if cut.name == "torn"), cuts[0])
 
 
 def _after(created: Created) -> Mapping[str, Item]:
@@ -149,11 +156,10 @@ def _how(have: Item | None, want: Item | None, old: Item | None) -> str:
 # --- opening it -----------------------------------------------------------------------------------------------------
 
 
-def _opening(place: Place, cut: Cut, story: Story, *, first_number: int = 1) -> Iterator[Part]:
-    """Open what a cut left, step by step."""
+def _opening(place: Place, cut: Cut, story: Story, path: str, *, first_number: int = 1) -> Iterator[Part]:
+    """Build what a cut left at ``path``, and open it, step by step."""
     expected = place.recover(cut.files, f"{first_number:02}-found")
     number = story.number_of(expected.content) or 0
-    path = place.new("opened")
     build(path, cut.files)
     start = snapshot(RealFileSystem(path))
     recording = Recording()

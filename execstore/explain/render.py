@@ -42,16 +42,17 @@ _LANE_WIDTH: Final = 3
 _MAIN_THREAD: Final = "MainThread"
 
 
-class _Barred:
-    """A renderable with a coloured bar along its left side."""
+class _Trimmed:
+    """A renderable without blanks at its lines' ends, and with a bar along its left side if there is a colour."""
 
-    def __init__(self, inner: RenderableType, colour: str) -> None:
+    def __init__(self, inner: RenderableType, colour: str | None = None) -> None:
         self._inner = inner
-        self._bar = Segment("▌ ", Style.parse(colour))
+        self._bars = [] if colour is None else [Segment("▌ ", Style.parse(colour))]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in console.render_lines(self._inner, options.update(width=options.max_width - 2), pad=False):
-            yield self._bar
+        width = options.max_width - 2 * len(self._bars)
+        for line in console.render_lines(self._inner, options.update(width=width), pad=False):
+            yield from self._bars
             yield from _without_end(line)
             yield Segment.line()
 
@@ -96,9 +97,9 @@ class Renderer:
                 self._said.update(sentences)
                 colour = _COLOURS[part.words.phase]
                 if is_short:
-                    yield _Barred(_short_step(part, sentences), colour)
+                    yield _Trimmed(_short_step(part, sentences), colour)
                     return
-                yield _Barred(_step(part, sentences), colour)
+                yield _Trimmed(_step(part, sentences), colour)
                 yield Text()
             case Lane():
                 yield self._lane(part)
@@ -110,11 +111,11 @@ class Renderer:
                 self._lanes = []
                 if len(part.sentences) > 1 and any(step.cuts for step in self._steps):
                     yield Text()
-                    yield _overview(self._steps)
+                    yield _Trimmed(_overview(self._steps))
                     yield Text()
-                    yield _legend(self._steps)
+                    yield _Trimmed(_legend(self._steps))
                 yield Text()
-                yield _verdict(part)
+                yield _Trimmed(_verdict(part))
 
     def _lane(self, lane: Lane) -> RenderableType:
         """A moment in the column of who did it, or behind a name where there is no room for columns."""
@@ -148,7 +149,7 @@ class Renderer:
         table.add_column(width=_WHAT_WIDTH, style="cyan", no_wrap=True, overflow="ellipsis")
         table.add_column(ratio=1)
         table.add_row(name, entry.what, detail)
-        return table
+        return _Trimmed(table)
 
 
 def _heading(heading: Heading) -> Iterator[RenderableType]:
@@ -251,10 +252,12 @@ def _legend(steps: Sequence[Step]) -> RenderableType:
 
 def _verdict(verdict: Verdict) -> RenderableType:
     table = Table.grid(padding=(0, 1))
-    table.add_column(style=_verdict_style(verdict.ok))
+    table.add_column()
     table.add_column()
     for sentence in verdict.sentences:
-        table.add_row(" ✔" if verdict.ok else " ✘", sentence)
+        table.add_row(Text(" ✔", _verdict_style(True)), sentence)
+    for sentence in verdict.broken:
+        table.add_row(Text(" ✘", _verdict_style(False)), Text(sentence, "bold"))
     return table
 
 

@@ -122,7 +122,7 @@ def steps(
             difference(call, checksum_seed),
             _paths(disk),
             tuple(path for path in unflushed if path not in _paths(disk)),
-            _seen(observer, story, call),
+            *_seen(observer, story, call),
             tuple(results),
         )
 
@@ -142,11 +142,12 @@ def _result(place: Place, cut: Cut, story: Story, promised: int, prefix: str) ->
     return CutResult(cut.name, cut.sentence, number, kept, outcome, recovered.rewritten)
 
 
-def _seen(observer: Observer | None, story: Story, call: Call) -> str:
+def _seen(observer: Observer | None, story: Story, call: Call) -> tuple[str, bool]:
+    """What a reader saw, in words, and whether it was whole."""
     if observer is None or call.number not in observer.seen:
-        return ""
+        return "", True
     content = observer.seen[call.number]
     number = story.number_seen(content)
     if number is not None:
-        return story.words(number)
-    return story.say(content, observer.problems.get(call.number, ""))
+        return story.words(number), True
+    return story.say(content, observer.problems.get(call.number, "")), False

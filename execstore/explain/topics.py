@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from execstore.explain.parts import Part
 
-__all__ = ["TOPICS", "explainer"]
+__all__ = ["ON_A_LYING_DISK", "TOPICS", "explainer"]
 
 TOPICS: Final[dict[str, tuple[str, str]]] = {
     "layout": ("execstore.explain.layout", "What each file and folder of a store is."),
@@ -21,6 +21,9 @@ TOPICS: Final[dict[str, tuple[str, str]]] = {
     "watch": ("execstore.explain.watch", "An event's way from one process to a handler in another."),
 }
 """In the order in which to learn them."""
+
+ON_A_LYING_DISK: Final = frozenset({"commit", "checkpoint", "group-commit"})
+"""Topics that can be told of a disk that only says that it flushed."""
 
 
 def explainer(topic: str) -> Callable[..., Iterator[Part]]:

@@ -20,6 +20,7 @@ from execstore.tree.filesystem import RealFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
     from execstore import Store
     from execstore.explain.parts import Part
@@ -49,6 +50,17 @@ class _Follower:
         self._timer.start()
         self.moments: list[dict[str, Any]] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, if it hasn't ended by itself: nobody listens any more."""
+        self._timer.cancel()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
     def read(self, until: str = "") -> None:
         """Take what it tells, to its end or to the first of these."""
         output = self._process.stdout
@@ -60,8 +72,6 @@ class _Follower:
             if until and moment["what"] == until:
                 return
         self._process.wait()
-        self._timer.cancel()
-        output.close()
 
     def handled(self) -> list[int]:
         """The numbers of the events that its handler was given."""
@@ -83,28 +93,28 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:  # noqa: ARG
                 "Head is the bell: each commit writes to it, so it is enough to wait for that.",
             ),
         )
-        follower = _Follower(place.store)
-        follower.read(SLEEPS)
-        moments = _create(store, recording, "e-1", checksum_seed)
-        follower.read()
+        with _Follower(place.store) as follower:
+            follower.read(SLEEPS)
+            moments = _create(store, recording, "e-1", checksum_seed)
+            follower.read()
         yield from _lanes([*moments, *_told(follower)])
         yield _checkpoint(store)
         yield Heading(
             "The watcher is killed behind its handler",
             ("It has handled the event, and can't say so any more: kill -9 comes before the checkpoint.",),
         )
-        dying = _Follower(place.store, dies=True)
-        dying.read(SLEEPS)
-        moments = _create(store, recording, "e-2", checksum_seed)
-        dying.read()
+        with _Follower(place.store, dies=True) as dying:
+            dying.read(SLEEPS)
+            moments = _create(store, recording, "e-2", checksum_seed)
+            dying.read()
         yield from _lanes([*moments, *_told(dying)])
         yield _checkpoint(store)
         yield Heading(
             "It is started again",
             ("It goes on behind its checkpoint, and not behind what it may have handled.",),
         )
-        again = _Follower(place.store)
-        again.read()
+        with _Follower(place.store) as again:
+            again.read()
         yield from _lanes(_told(again))
         yield _checkpoint(store)
         checkpoint = _stored(store)
@@ -162,14 +172,21 @@ def _verdict(handled: list[int], checkpoint: int, latest: int) -> Verdict:
     missed = sorted(set(range(1, latest + 1)) - set(handled))
     twice = sorted({number for number in handled if handled.count(number) > 1})
     in_order = handled == sorted(handled)
+    broken = []
     sentences = [f"The handlers were given the events {', '.join(map(str, handled))}, of {latest} in the log."]
-    if not missed:
+    if missed:
+        broken.append(f"Left out: {', '.join(map(str, missed))}.")
+    else:
         sentences.append("None was left out.")
     if in_order:
         sentences.append("They came in order.")
+    else:
+        broken.append("They came in another order.")
+    if checkpoint != latest:
+        broken.append(f"In the end the checkpoint says {checkpoint}.")
     if twice:
         sentences.append(
             f"Event {twice[0]} came twice: at least once is the promise. "
             "A handler must bear that, or keep the number together with its effect, in one transaction."
         )
-    return Verdict(tuple(sentences), not missed and in_order and checkpoint == latest)
+    return Verdict(tuple(sentences), tuple(broken))

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -163,3 +164,37 @@ def test_step_by_step() -> None:
     text = re.sub(rb"\x1b\[[0-9;]*m", b"", seen).decode()
     assert "Flush journal.0" in text
     assert "Ways to lose power" not in text
+
+
+def test_nothing_is_left_behind_by_a_closed_pipe(tmp_path: Path) -> None:
+    """``| head``: the reader goes away before the end."""
+    script = (
+        "import sys; from execstore.cli import main; from execstore.explain import place;"
+        f"place._SHARED_MEMORY = {str(tmp_path)!r}; sys.argv[1:] = ['explain', 'commit']; main()"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("topic", ["layout", "recovery", "watch"])
+def test_a_lying_disk_is_for_some_topics(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", topic, "--lying-disk"]) == 2
+    assert "--lying-disk is for checkpoint, commit, group-commit" in capsys.readouterr().err
+
+
+def test_a_lying_disk_is_no_failure_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is shown is shown; damaged records in it are no warnings of their own."""
+    assert run(["explain", "commit", "--lying-disk", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    verdict = decode_strict(captured.out.encode())[-1]
+    assert (verdict["ok"], bool(verdict["broken"])) == (False, True)
