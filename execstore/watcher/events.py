@@ -70,6 +70,11 @@ class EventIterator:
     sequence_number: int = 0
 
     def __post_init__(self) -> None:
+        # One is made for each event that a watcher is given, and nearly always it is of this kind.
+        number = self.sequence_number
+        is_usual = self.type is EventIteratorType.AFTER_SEQUENCE_NUMBER and type(number) is int
+        if is_usual and 0 <= number <= MAX_SEQUENCE_NUMBER:
+            return
         try:
             object.__setattr__(self, "type", EventIteratorType(self.type))
         except ValueError:
@@ -234,6 +239,8 @@ class GetEventsRequest:
     watcher_id: str = ""
 
     def __post_init__(self) -> None:
+        if type(self.event_iterator) is EventIterator and type(self.limit) is int and type(self.filter) is EventFilter:
+            return
         for argument, value, kind in (
             ("event_iterator", self.event_iterator, EventIterator),
             ("limit", self.limit, int),
