@@ -85,8 +85,14 @@ def command(*, topic: str | None, only_list: bool, by_step: bool, keep: str | No
         else:
             _print(parts(place), by_step=by_step)
         if keep is not None:
-            note(f"kept in {keep}: store/ is the store, cuts/ has what each power cut left, before any recovery")
+            note(f"kept in {keep}: {_kept(keep)}")
     return DONE if ok or lies else NO
+
+
+def _kept(folder: str) -> str:
+    if not os.path.isdir(os.path.join(folder, "cuts")):
+        return "store/ is the store"
+    return "store/ is the store, cuts/ has what each power cut left, before any recovery"
 
 
 @contextlib.contextmanager
@@ -132,9 +138,14 @@ def _print(parts: Iterable[Part], *, by_step: bool) -> None:
     from execstore.explain.render import Renderer  # noqa: PLC0415
 
     width = None if sys.stdout.isatty() else _PLAIN_COLUMNS
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich itself would end the program with status 1
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 has no arrows
-    console = Console(width=width, highlight=False)
+    console = _Console(width=width, highlight=False)
     renderer = Renderer(console.width)
     waits = by_step and sys.stdin.isatty() and sys.stdout.isatty()
     for part in parts:
