@@ -40,8 +40,8 @@ class Head:
     """What the head file says.
 
     ``journal``, ``epoch`` and ``offset`` are the place right behind the record of ``published``: the next record goes
-    there, and names that record's ``checksum``. ``clean``: the tree holds durably all there is. ``values`` belong to
-    the layers above.
+    there, and names that record's ``checksum``. ``clean``: the tree holds durably all there is. ``retired``: so much is
+    known of all records of the epochs up to this one, at least. ``values`` belong to the layers above.
     """
 
     begun: int
@@ -52,6 +52,7 @@ class Head:
     checksum: int
     clean: bool
     values: Mapping[str, Any] = field(default_factory=dict)
+    retired: int = 0
 
 
 def encode_head(head: Head) -> bytes:
@@ -66,6 +67,7 @@ def _body(head: Head) -> bytes:
         "offset": head.offset,
         "checksum": f"{head.checksum:08x}",
         "clean": head.clean,
+        "retired": head.retired,
         "values": head.values,
     }
     return codec.encode_trusted(members) + b"\n"
@@ -96,10 +98,19 @@ def parse_head(data: bytes) -> Head | None:
             "offset": int(offset),
             "checksum": str(checksum),
             "clean": bool(clean),
+            "retired": int(retired),
             "values": dict(values),
         } if type(journal) is int and epoch >= 0 and 0 <= offset < _LARGEST_FILE and _CHECKSUM.fullmatch(checksum):
             return Head(
-                int(match[1]), int(match[2]), journal, int(epoch), int(offset), int(checksum, 16), clean, values
+                begun=int(match[1]),
+                published=int(match[2]),
+                journal=journal,
+                epoch=int(epoch),
+                offset=int(offset),
+                checksum=int(checksum, 16),
+                clean=clean,
+                values=values,
+                retired=int(retired),
             )
     return None
 
@@ -112,6 +123,7 @@ def _has_the_body_of(head: Head, other: Head) -> bool:
         and head.epoch == other.epoch
         and head.journal == other.journal
         and head.clean == other.clean
+        and head.retired == other.retired
     )
 
 

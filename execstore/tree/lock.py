@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handles", "Lock"]
 
-# Waiting starts short since most holders need some 0.1 ms, and stays short while one may be waiting for a flush, so that
-# the next one catches all who wait. It grows then, lest waiters keep a small device awake.
+# Waiting starts short since most holders need some 0.1 ms, and stays short while it may be for a flush, so that the
+# next one catches all who wait. It grows then, lest waiters keep a small device awake.
 _SHORTEST_WAIT_SECONDS = 0.00005
 _FLUSH_WAIT_SECONDS = 0.0003
 _FLUSH_SECONDS = 0.03

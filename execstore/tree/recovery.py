@@ -18,6 +18,7 @@ from execstore.tree.format_file import Format, encode_format, parse_format
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, UNFLUSHED_PATH, engine_names
+from execstore.tree.names_apart import names_for
 from execstore.tree.publish import publish
 from execstore.tree.refusal import FULL
 
@@ -90,12 +91,12 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
 
     FORMAT comes last, after all else is durable: a folder without it is no store yet, and making it starts over.
     """
-    form = Format(secrets.token_hex(8), journal_bytes, segment_bytes)
+    form = Format(secrets.token_hex(8), journal_bytes, segment_bytes, names=names_for(fs))
     for folder in layout.folders():
         with contextlib.suppress(FileExistsError):
             fs.make_folder(folder)
     for alias, collection in layout.aliases().items():
-        if fs.link_target(alias) != collection:
+        if fs.kind(alias) != "file" and fs.link_target(alias) != collection:  # a file where links can't be had
             fs.link(alias, collection)
     reserve.ensure(fs)
     if fs.kind(NEW_NAME) is not None:  # a making that was cut off
@@ -131,8 +132,8 @@ def _flush_file(fs: FileSystem, path: str) -> None:
         fs.close(descriptor)
 
 
-def head_after(record: Record, number: int) -> Head:
-    """The head once everything up to this record of journal file ``number`` is published."""
+def head_after(record: Record, number: int, retired: int = 0) -> Head:
+    """The head once everything up to this record of journal file ``number`` is published; ``retired`` as in `Head`."""
     return Head(
         begun=record.transaction,
         published=record.transaction,
@@ -142,6 +143,7 @@ def head_after(record: Record, number: int) -> Head:
         checksum=record.checksum,
         clean=False,
         values=record.values,
+        retired=retired,
     )
 
 

@@ -17,6 +17,7 @@ import errno
 import logging
 import os
 import time
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -30,12 +31,13 @@ from execstore.errors import (
     StoreFullError,
     StoreNotFoundError,
     StoreReadOnlyError,
-    UnsupportedFilesystemError,
 )
 from execstore.tree import recovery, reserve
 from execstore.tree.access import warn_once
 from execstore.tree.change import Change
+from execstore.tree.durable import sync_folder
 from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.grouping import Grouping
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.lock import Handles, Lock
@@ -44,17 +46,18 @@ from execstore.tree.names import (
     FLUSH_LOCK_PATH,
     HANDLES_PATH,
     HEAD_PATH,
-    JOURNAL_PATHS,
     UNFLUSHED_PATH,
 )
+from execstore.tree.names_apart import NamesApart, check_file_system, check_names, with_names
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reading import Parts, Reading
 from execstore.tree.refusal import FULL, refused_after, refused_before
+from execstore.tree.retirement import Retirement, in_a_thread, journaled_paths
 from execstore.tree.segments import LogReader, Rotation
-from execstore.tree.steps import Move, Overlay
+from execstore.tree.staged import Staged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
     from execstore.tree.filesystem import FileSystem
@@ -62,6 +65,9 @@ if TYPE_CHECKING:
     from execstore.tree.layout import Layout
     from execstore.tree.moment import Moment
     from execstore.tree.reader import Reader
+    from execstore.tree.retirement import RunLater
+    from execstore.tree.staged import Place
+    from execstore.tree.steps import Overlay
 
 __all__ = ["JOURNAL_BYTES", "SEGMENT_BYTES", "Tree", "TreeStatus"]
 
@@ -70,6 +76,11 @@ SEGMENT_BYTES = 1 << 20
 
 _LOG = logging.getLogger("execstore")
 _T = TypeVar("_T")
+# So much of a journal file is used when the other one is seen to, and when the journal's turn comes: as soon as that is
+# done, or, if it wasn't, at the latest.
+_RETIRE_AT = 0.1
+_TURN_AT = 0.5
+_TURN_AT_THE_LATEST = 0.75
 _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
 
 
@@ -98,6 +109,7 @@ class Tree:
         rotation: Callable[[Mapping[str, Any]], Rotation] | None = None,
         file_system: Callable[[str], FileSystem] = RealFileSystem,
         mend: Callable[[Change], None] | None = None,
+        run_later: RunLater = in_a_thread,
     ) -> None:
         """Open the store at ``path``, making it if there is none and ``may_create``.
 
@@ -105,7 +117,8 @@ class Tree:
         when this handle begins a new segment of the log, other than at ``segment_bytes``.
 
         ``flush_commits=False``: a change survives the death of the process, but not always a power cut; after one,
-        ``mend`` is called with a change in which it may mend what it finds torn.
+        ``mend`` is called with a change in which it may mend what it finds torn. ``run_later`` takes what needn't keep
+        a commit waiting; see `execstore.tree.retirement`.
 
         Raises:
             StoreNotFoundError, NotAStoreError, UnsupportedFormatError, StoreCorruptedError, StoreBusyError,
@@ -122,11 +135,9 @@ class Tree:
         self._rotation = rotation
         self._failure: str | None = None
         self._closed = False
-        self._pending: list[Record] = []
-        self._own_pending: set[int] = set()
+        self._grouping = Grouping()
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
-        self._staged_layer: Overlay | None = None  # the outcome of what is pending, made when it is asked for
         self._reserve_whole = True
         self._marked_unflushed = False
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
@@ -137,7 +148,8 @@ class Tree:
         try:
             self._fs = file_system(path)
             form = self._prepare(journal_bytes, segment_bytes, may_create=may_create)
-            self._open_files(form)
+            self._fs = with_names(self._fs, path, layout, form.names)
+            self._open_files(form, run_later)
             self.log = LogReader(layout.log, path)
             if not read_only:
                 self._enter()
@@ -163,12 +175,10 @@ class Tree:
                 above.append(os.path.dirname(above[-1]))
             os.makedirs(path, mode=0o700, exist_ok=True)
             for folder in above:
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        except (NotADirectoryError, FileExistsError) as error:
+                sync_folder(folder)
+        except (NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+            if isinstance(error, ExecStoreError):
+                raise
             raise NotAStoreError(path, "something on the way to it is not a folder") from error
         except PermissionError as error:
             raise StoreReadOnlyError(path, "you may not make a folder there") from error
@@ -178,9 +188,7 @@ class Tree:
             raise refused_before(path, error) from error
 
     def _prepare(self, journal_bytes: int, segment_bytes: int, *, may_create: bool) -> Format:
-        remote = self._fs.remote_kind()
-        if remote is not None:
-            raise UnsupportedFilesystemError(self.path, remote, "locks there don't keep two machines apart")
+        check_file_system(self._fs, self.path)
         form = recovery.read_format(self._fs, self.path)
         if form is not None:
             return form
@@ -196,7 +204,7 @@ class Tree:
         lock.close()
         return form
 
-    def _open_files(self, form: Format) -> None:
+    def _open_files(self, form: Format, run_later: RunLater) -> None:
         write = not self.read_only
         self._journal_bytes = form.journal_bytes
         self._segment_bytes = form.segment_bytes
@@ -210,6 +218,8 @@ class Tree:
             self._handles = Handles(self._fs, write=write)
             self._journal = JournalFiles(self._fs, self._seed, write=write)
             self._head = HeadFile(self._fs, write=write)
+            self._staged = Staged(self._journal)
+            self._retirement = Retirement(self._fs, self._journal, run_later)
             self._reading = self._make_reading()
         except FileNotFoundError as error:
             raise StoreCorruptedError(f"{self.path}/{error.filename}", "the file is missing") from error
@@ -248,25 +258,24 @@ class Tree:
 
     def _settle(self, head: Head, *, torn: bool) -> None:
         """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
-        self._pending.clear()
-        self._staged_layer = None
+        self._staged.clear()
         if torn and self._fs.kind(UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
             change = self._new_change((), head.values)
             if self._mend is not None:
                 self._mend(change)
             if not change.is_empty:
-                record = self._write_record(change, head, head.published, head.checksum, head.offset)
+                record = self._write_record(change, head, self._staged.place_after(head))
                 self._journal.flush(head.journal)
                 publish(self._fs, [record])
                 head = recovery.head_after(record, head.journal)
-            self._fs.sync(self._journaled_paths())
+            self._fs.sync(journaled_paths(self._journal, 0, 1))
             self._fs.remove(UNFLUSHED_PATH)
         self._head.write(head)
 
     def _adopt(self, head: Head) -> None:
         """Make sure that what others staged and this handle may come to publish really is on disk."""
-        records = self._staged_after(head)
+        records = self._staged.refresh(head)
         if records:
             self._journal.rewrite(head.journal, head.offset, records[-1].end)
             self._publish(records, head)
@@ -289,10 +298,10 @@ class Tree:
         try:
             with self._flush_lock.held(), self._change_lock.held():
                 head = self._head.read()
-                if head is None or head.begun != head.published or head.clean or self._staged_after(head):
+                if head is None or head.begun != head.published or head.clean or self._staged.refresh(head):
                     return  # another handle is at work, or the next opening has to mend something first
                 if self._handles.are_none():
-                    self._fs.sync(self._journaled_paths())
+                    self._fs.sync(journaled_paths(self._journal, 0, 1))
                     if self._marked_unflushed or self._fs.kind(UNFLUSHED_PATH) is not None:
                         self._fs.remove(UNFLUSHED_PATH)
                         self._fs.sync_folder("")
@@ -311,7 +320,7 @@ class Tree:
         for part in (self._handles, self._change_lock, self._flush_lock, self._journal, self._head):
             with contextlib.suppress(OSError):
                 part.close()
-        if isinstance(self._fs, RealFileSystem):
+        if isinstance(self._fs, RealFileSystem | NamesApart):
             self._fs.dispose()
 
     @property
@@ -396,9 +405,8 @@ class Tree:
             head = self._begun_at = self.settled_head()
             if not self._reserve_whole:
                 self._refill_reserve()
-            self._staged_after(head)
-            values = self._pending[-1].values if self._pending else head.values
-            return self._new_change(self._staged_layers(), values)
+            self._staged.refresh(head)
+            return self._new_change(self._staged.layers(), self._staged.values_after(head))
         except OSError as error:
             self._change_lock.release()
             if isinstance(error, ExecStoreError):
@@ -445,7 +453,7 @@ class Tree:
         Raises:
             StoreBusyError, StoreFullError, StoreFailedError: what others staged can't be shown now.
         """
-        staged = self._pending[-1].transaction if self._pending else 0
+        staged = self._staged.newest
         self.rollback(change)
         self._await(staged)
 
@@ -498,57 +506,85 @@ class Tree:
     def _stage(self, change: Change) -> int:
         """Phase 1: the record is in the journal file, and decisions from now on reckon with it."""
         head = self._begun_at  # the lock is held since, so it hasn't changed
-        if self._pending:
-            last = self._pending[-1]
-            transaction, checksum, offset = last.transaction, last.checksum, last.end
-        else:
-            transaction, checksum, offset = head.published, head.checksum, head.offset
         if not self._flush_commits and not self._marked_unflushed:
             self._mark_unflushed()
-        record = self._write_record(change, head, transaction, checksum, offset)
-        self._pending.append(record)
-        self._own_pending.add(record.transaction)
-        self._staged_layer = None
+        record = self._write_record(change, head, self._staged.place_after(head))
+        self._staged.add(record)
         return record.transaction
 
-    def _write_record(self, change: Change, head: Head, after: int, previous: int, offset: int) -> Record:
-        """Write a change behind the record of transaction ``after``, whose checksum is ``previous``."""
+    def _write_record(self, change: Change, head: Head, place: Place) -> Record:
         steps = change.finish()
-        data, checksum = encode_record(after + 1, head.epoch, previous, steps, change.values, self._seed)
+        check_names(self._fs, self.path, steps)
+        transaction = place.transaction + 1
+        data, checksum = encode_record(transaction, head.epoch, place.checksum, steps, change.values, self._seed)
         if not reserve.fits(self._fs, len(data), len(steps)):
             raise StoreFullError(self.path, "the disk has no room (or no inodes) for this change")
-        self._journal.append(head.journal, offset, data)
-        return Record(after + 1, head.epoch, steps, change.values, previous, checksum, offset + len(data))
+        self._journal.append(head.journal, place.offset, data)
+        end = place.offset + len(data)
+        return Record(transaction, head.epoch, steps, change.values, place.checksum, checksum, end)
 
     def _finish(self, transaction: int) -> None:
         """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
-        with self._flush_lock.held():
-            self._finish_locked(transaction)
 
-    def _finish_locked(self, transaction: int) -> None:
+        def is_shown() -> bool:
+            head = self._head.read()
+            return head is not None and head.published >= transaction
+
+        if not self._flush_lock.acquire_unless(is_shown):
+            return
+        try:
+            if self._flush_lock.was_contended:
+                self._grouping.note_company()
+            head = self._finish_locked(transaction)
+        finally:
+            self._flush_lock.release()
+        if head is not None and head.retired < head.epoch - 1 and head.offset >= self._journal_bytes * _RETIRE_AT:
+            self._retire(head)
+
+    def _finish_locked(self, transaction: int) -> Head | None:
+        """Gives the new head, ``None`` if another one did it."""
         head = self._head.read()
         if head is not None and head.begun == head.published and head.published >= transaction:
-            return
+            return None
         self._check_failure()
         if head is None or head.begun != head.published:
             with self._change_lock.held():
                 head = self.settled_head()
-        records = self.records_after(head)
-        if records and (self._flush_commits or not self._own_pending.issuperset(r.transaction for r in records)):
+        records = self._gather(head)
+        duration_ns = 0
+        if records and (self._flush_commits or not self._staged.are_own(records)):
             started_ns = time.perf_counter_ns()
-            try:
-                self._journal.flush(head.journal)
-            except OSError as error:
-                raise self._fail(error) from error
+            self._flush_journal(head)
+            duration_ns = time.perf_counter_ns() - started_ns
             if self.on_flush is not None:
-                self.on_flush(time.perf_counter_ns() - started_ns)
+                self.on_flush(duration_ns)
         if records:
             self._durable = records[-1].transaction
         with self._change_lock.held():
             head = self.settled_head()
             head = self._publish([record for record in records if record.transaction > head.published], head)
-            if head.offset >= self._journal_bytes * 3 // 4:
-                self._rotate(head)
+            if duration_ns:
+                self._grouping.note_flush(duration_ns, len(records), len(self._staged.known_after(head)))
+            return self._turn(head)
+
+    def _gather(self, head: Head) -> list[Record]:
+        """The records that the next flush is for; see `execstore.tree.grouping`."""
+        if self._grouping.is_alone:
+            records = self._staged.known_after(head)
+            return records or self._staged.after(head)
+        records = self._staged.after(head)
+        waited_ns = 0
+        while self._flush_commits:
+            pause_ns = self._grouping.pause_ns(len(records), waited_ns)
+            if not pause_ns:
+                break
+            time.sleep(pause_ns / 1e9)
+            waited_ns += pause_ns
+            found = self._staged.after(head)
+            if len(found) == len(records):
+                break
+            records = found
+        return records
 
     def _publish(self, records: list[Record], head: Head) -> Head:
         """Phase 3. Holds the change lock; the records are durable and follow those of the head. Gives the new head."""
@@ -569,74 +605,77 @@ class Tree:
                 if again.errno not in FULL:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
-        head = recovery.head_after(last, head.journal)
+        head = recovery.head_after(last, head.journal, head.retired)
         self._head.write(head)
-        self._forget_pending(last.transaction)
+        self._staged.forget(last.transaction)
         if self.on_change is not None:
             self.on_change()
         return head
 
-    def _rotate(self, head: Head) -> None:
-        """Go on in the other journal file. Holds both locks."""
-        staged = self._staged_after(head)
-        if staged:
+    # --- the journal's turn ---
+
+    def _turn(self, head: Head) -> Head:
+        """Go on in the other journal file, if it is time. Holds both locks.
+
+        What the other file holds must be durably in the tree by then. That is seen to beforehand, off the commit path;
+        only where it didn't come about does a commit wait for it.
+        """
+        is_retired = head.retired >= head.epoch - 1
+        if head.offset < self._journal_bytes * (_TURN_AT if is_retired else _TURN_AT_THE_LATEST):
+            return head
+        staged = self._staged.refresh(head)
+        # What the new file's records build on must be durable before they are, whatever this handle's own durability.
+        self._flush_journal(head)
+        head = self._publish(staged, head)
+        if not is_retired:
             try:
-                self._journal.flush(head.journal)
+                self._fs.sync(journaled_paths(self._journal, 0, 1))
             except OSError as error:
-                raise self._fail(error) from error
-            head = self._publish(staged, head)
-        try:
-            self._fs.sync(self._journaled_paths())
-        except OSError as error:
-            # What could not be written back is in the journal. Another handle must not take the tree for durable and
-            # write the journal over: without a head, it brings the tree up to date first.
-            self._head.invalidate()
-            raise self._fail(error) from error
+                raise self._fail_to_sync(error) from error
+            head = replace(head, retired=head.epoch)
         other = 1 - head.journal
         self._journal.shorten(other, self._journal_bytes)
-        self._head.write(replace(head, journal=other, epoch=head.epoch + 1, offset=0, clean=False))
+        head = replace(head, journal=other, epoch=head.epoch + 1, offset=0, clean=False)
+        self._head.write(head)
+        return head
 
-    # --- the journal's newest part ---
+    def _retire(self, head: Head) -> None:
+        """See to it that the tree durably holds what the other file's records did; nobody waits for it."""
+        epoch = head.epoch - 1
+        handle = weakref.ref(self)  # one that is forgotten meanwhile must be able to go
+
+        def done(error: OSError | None) -> None:
+            tree = handle()
+            if tree is not None and not tree.closed:
+                tree.note_retired(epoch, error)
+
+        self._retirement.begin(epoch, 1 - head.journal, done)
+
+    def note_retired(self, epoch: int, error: OSError | None) -> None:
+        """A sync that was begun when all of an epoch was published is done."""
+        try:
+            with self._change_lock.held():
+                if self._closed or os.getpid() != self.process_id:
+                    return
+                if error is not None:
+                    self._fail_to_sync(error)
+                    return
+                head = self.settled_head()
+                if head.retired < epoch:
+                    self._head.write(replace(head, retired=epoch))
+        except (OSError, ExecStoreError) as failure:
+            # Nothing is lost: a commit will see to it when the journal is full.
+            _LOG.warning("%s: an old journal couldn't be retired (%s)", self.path, failure)
+
+    def _flush_journal(self, head: Head) -> None:
+        try:
+            self._journal.flush(head.journal)
+        except OSError as error:
+            raise self._fail(error) from error
 
     def records_after(self, head: Head, until: int | None = None) -> list[Record]:
-        """The staged records behind the published ones, as far as they are whole by now."""
-        records = [
-            record
-            for record in self._pending
-            if record.transaction > head.published and (until is None or record.transaction <= until)
-        ]
-        if records:
-            offset, transaction, checksum = records[-1].end, records[-1].transaction, records[-1].checksum
-        else:
-            offset, transaction, checksum = head.offset, head.published, head.checksum
-        while until is None or transaction < until:
-            record = self._journal.read_at(head.journal, offset)
-            if record is None or not record.continues(transaction, head.epoch, checksum):
-                break
-            records.append(record)
-            offset, transaction, checksum = record.end, record.transaction, record.checksum
-        return records
-
-    def _staged_after(self, head: Head) -> list[Record]:
-        """The same under the change lock, where nobody else is writing; remembered for decisions."""
-        self._forget_pending(head.published)
-        records = self.records_after(head)
-        if len(records) != len(self._pending):
-            self._pending, self._staged_layer = records, None
-        return records
-
-    def _staged_layers(self) -> tuple[Overlay, ...]:
-        if not self._pending:
-            return ()
-        if self._staged_layer is None:
-            self._staged_layer = Overlay(step for record in self._pending for step in record.steps)
-        return (self._staged_layer,)
-
-    def _forget_pending(self, published: int) -> None:
-        if self._pending and self._pending[0].transaction <= published:
-            self._pending = [record for record in self._pending if record.transaction > published]
-            self._own_pending = {number for number in self._own_pending if number > published}
-            self._staged_layer = None
+        """The staged records behind those that a head says are published, up to a transaction."""
+        return self._staged.after(head, until)
 
     def _head_now(self) -> Head:
         head = self._head.read()
@@ -659,18 +698,6 @@ class Tree:
             return self._head_now()
         return head
 
-    def _journaled_paths(self) -> Iterator[str]:
-        """Every path that changed since it was last known to be durable, some more than once."""
-        # A head on disk that says "clean" must not outlive the journal that shows that it is out of date.
-        yield HEAD_PATH
-        yield from JOURNAL_PATHS  # unflushed where durability is relaxed
-        for number in (0, 1):
-            for record in self._journal.chain(number):
-                for step in record.steps:
-                    yield step.path
-                    if isinstance(step, Move):
-                        yield step.source
-
     # --- what can go wrong ---
 
     def _check_open(self) -> None:
@@ -680,6 +707,13 @@ class Tree:
     def _check_failure(self) -> None:
         if self._failure is not None:
             raise StoreFailedError(self.path, self._failure)
+
+    def _fail_to_sync(self, error: OSError) -> StoreFailedError:
+        """What could not be written back is in the journal. Another handle must not take the tree for durable and
+        write the journal over: without a head, it brings the tree up to date first."""
+        failure = self._fail(error)
+        self._head.invalidate()
+        return failure
 
     def _fail(self, error: OSError) -> StoreFailedError:
         """A flush failed. It is never tried again: the kernel may hold the pages for clean now."""

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from execstore.errors import ExecStoreError, StoreBusyError
-from execstore.tree import journal, publish, recovery, tree
+from execstore.tree import journal, publish, reading, recovery, retirement, tree
 from execstore.tree.head import HeadFile
 from execstore.tree.journal import JournalFiles, Record
 from execstore.tree.lock import Handles
 from execstore.tree.publish import put_file
+from execstore.tree.reading import Reading
 from execstore.tree.refusal import refused_before
+from execstore.tree.retirement import Retirement, journaled_paths
 from execstore.tree.steps import Overlay, Remove
 from execstore.tree.tree import Tree
 from tests.crash import simulated, test_crashes, test_faulty_disk, test_two_processes
@@ -29,7 +31,7 @@ from tests.crash.explore import Explorer, LossError, Reference, Thoroughness
 from tests.crash.workload import plan_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.head import Head
@@ -61,14 +63,18 @@ def journal_flushed_after_publishing(patch: Patch) -> None:
 
 
 def no_sync_at_a_checkpoint(patch: Patch) -> None:
-    def rotate(self: Tree, head: Head) -> None:
-        staged = self._staged_after(head)
-        if staged:
-            self._journal.flush(head.journal)
-            head = self._publish(staged, head)
-        self._head.write(replace(head, journal=1 - head.journal, epoch=head.epoch + 1, offset=0, clean=False))
+    turn = Tree._turn
+    patch.setattr(Retirement, "begin", lambda self, epoch, number, done: None)
+    patch.setattr(Tree, "_turn", lambda self, head: turn(self, replace(head, retired=head.epoch)))
 
-    patch.setattr(Tree, "_rotate", rotate)
+
+def retired_before_the_sync(patch: Patch) -> None:
+    patch.setattr(Retirement, "begin", lambda self, epoch, number, done: done(None))
+
+
+def failed_retirement_ignored(patch: Patch) -> None:
+    note = Tree.note_retired
+    patch.setattr(Tree, "note_retired", lambda self, epoch, error: note(self, epoch, None))
 
 
 def failed_sync_at_a_checkpoint_ignored(patch: Patch) -> None:
@@ -94,8 +100,11 @@ def files_not_synced(patch: Patch) -> None:
 
 
 def head_not_synced_at_a_checkpoint(patch: Patch) -> None:
-    paths = Tree._journaled_paths
-    patch.setattr(Tree, "_journaled_paths", lambda self: (path for path in paths(self) if path != "head"))
+    def paths(files: JournalFiles, *numbers: int) -> Iterator[str]:
+        return (path for path in journaled_paths(files, *numbers) if path != "head")
+
+    patch.setattr(retirement, "journaled_paths", paths)
+    patch.setattr(tree, "journaled_paths", paths)
 
 
 def _flush(fs: FileSystem, path: str) -> None:
@@ -171,7 +180,7 @@ def clean_before_the_sync(patch: Patch) -> None:
             head = self._head_now()
             self._head.write(replace(head, clean=True))
             self._head.flush()
-            self._fs.sync(self._journaled_paths())
+            self._fs.sync(journaled_paths(self._journal, 0, 1))
 
     patch.setattr(Tree, "_leave", leave)
 
@@ -189,7 +198,7 @@ def flush_in_place_of_rewriting(patch: Patch) -> None:
 
 
 def joining_without_rewriting(patch: Patch) -> None:
-    patch.setattr(Tree, "_adopt", lambda self, head: self._publish(self._staged_after(head), head))
+    patch.setattr(Tree, "_adopt", lambda self, head: self._publish(self._staged.refresh(head), head))
 
 
 def recovery_of_what_the_head_does_not_know_only(patch: Patch) -> None:
@@ -262,19 +271,20 @@ def nobody_is_ever_alone(patch: Patch) -> None:
 
 
 def reader_without_the_journal(patch: Patch) -> None:
-    patch.setattr(Tree, "_look_for_cut", lambda self, line: (line, None, {}))
+    patch.setattr(Reading, "_look_for_cut", lambda self, line: reading._Cut(line, None))
 
 
 def reader_that_takes_a_recovery_for_a_writer(patch: Patch) -> None:
-    def look(self: Tree, line: bytes) -> tuple[bytes, Overlay | None, Any]:
-        if self._change_lock.try_acquire():
+    def look(self: Reading, line: bytes) -> reading._Cut:
+        lock = self._parts.change_lock
+        if lock.try_acquire():
             try:
                 return self._cut_under_lock(line)
             finally:
-                self._change_lock.release()
-        return line, None, {}
+                lock.release()
+        return reading._Cut(line, None)
 
-    patch.setattr(Tree, "_look_for_cut", look)
+    patch.setattr(Reading, "_look_for_cut", look)
 
 
 def failed_flush_tried_again(patch: Patch) -> None:
@@ -364,6 +374,8 @@ CANARIES: list[tuple[Callable[[Patch], None], Callable[[Effort], None]]] = [
     (no_flush_of_the_journal, history),
     (journal_flushed_after_publishing, history),
     (no_sync_at_a_checkpoint, history),
+    (retired_before_the_sync, history),
+    (failed_retirement_ignored, failing_flushes),
     (failed_sync_at_a_checkpoint_ignored, failing_flushes),
     (folders_not_synced, history_with_each_file),
     (files_not_synced, history_with_each_file),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from execstore.engine import EngineOptions
     from execstore.tree.reader import Reader
+    from execstore.tree.retirement import RunLater
     from tests.crash.simulated import Call
 
 __all__ = [
@@ -67,7 +68,9 @@ class SimulatedStore(Store):
         relaxed: bool = False,
         syncs_all: bool = True,
         now_ns: int = NOW_NS,
+        run_later: RunLater = lambda job: job(),
     ) -> None:
+        self.run_later = run_later
         self.file_system = SimulatedFileSystem(image, watch, writable=not read_only, syncs_all=syncs_all)
         super().__init__(
             _PLACE,
@@ -88,6 +91,7 @@ class SimulatedStore(Store):
             segment_bytes=SEGMENT_BYTES,
             file_system=lambda _: self.file_system,
             mend=mend,
+            run_later=self.run_later,
         )
 
     def kill(self) -> None:

@@ -375,7 +375,8 @@ def test_a_handle_that_joins_writes_anew_what_may_never_have_reached_the_disk(op
 
 
 def test_a_write_back_that_failed_keeps_the_journal(path: str, open_tree: Callable[..., Tree]) -> None:
-    first, second = open_tree(journal_bytes=8192, file_system=CountingFileSystem), open_tree()
+    first = open_tree(journal_bytes=8192, file_system=CountingFileSystem, run_later=lambda job: job())
+    second = open_tree()
     assert isinstance(first._fs, CountingFileSystem)
     first._fs.failing["sync"] = errno.EIO
     with pytest.raises(StoreFailedError):

@@ -1,0 +1,73 @@
+"""Retiring a journal file: making durable in the tree what its records did, so that it may be written over.
+
+It takes long (everything that changed since goes to the disk), so it is done beside the commits: once they have gone on
+in the other file, nothing is added to this one, and all it holds is published. FORMAT.md says under "Crashes" why a
+power cut at any moment does no harm: until the head tells that a file is retired, a recovery replays it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from execstore.tree.names import HEAD_PATH, JOURNAL_PATHS
+from execstore.tree.steps import Move
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from execstore.tree.filesystem import FileSystem
+    from execstore.tree.journal import JournalFiles
+
+__all__ = ["Retirement", "RunLater", "in_a_thread", "journaled_paths"]
+
+RunLater: TypeAlias = Callable[[Callable[[], None]], None]
+
+
+def in_a_thread(job: Callable[[], None]) -> None:
+    """Run a job beside the caller. It is no reason for the process to stay: it may be cut off anywhere."""
+    threading.Thread(target=job, name="execstore-retirement", daemon=True).start()
+
+
+def journaled_paths(journal: JournalFiles, *numbers: int) -> Iterator[str]:
+    """Every path that the records of these journal files changed, some more than once, and the engine's own."""
+    # A head on disk that says "clean" must not outlive the journal that shows that it is out of date.
+    yield HEAD_PATH
+    yield from JOURNAL_PATHS  # unflushed where durability is relaxed
+    for number in numbers:
+        for record in journal.chain(number):
+            for step in record.steps:
+                yield step.path
+                if isinstance(step, Move):
+                    yield step.source
+
+
+class Retirement:
+    """Retires one file at a time, for one handle."""
+
+    def __init__(self, fs: FileSystem, journal: JournalFiles, run_later: RunLater) -> None:
+        self._fs = fs
+        self._journal = journal
+        self._run_later = run_later
+        self._epoch = 0  # the newest that was begun
+
+    def begin(self, epoch: int, number: int, done: Callable[[OSError | None], None]) -> None:
+        """Retire journal file ``number``, which holds an epoch, unless that was begun before.
+
+        ``done`` is told how it went, later and from elsewhere.
+        """
+        if epoch <= self._epoch:
+            return
+        self._epoch = epoch
+        fs, journal = self._fs, self._journal
+
+        def sync() -> None:
+            try:
+                fs.sync(journaled_paths(journal, number))
+            except OSError as error:
+                done(error)
+            else:
+                done(None)
+
+        self._run_later(sync)

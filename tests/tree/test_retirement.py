@@ -1,0 +1,118 @@
+"""Retiring a journal: off the commit path, and no journal is written over before."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.layout import Layout
+from execstore.tree.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+LAYOUT = Layout(records=("records",), lines=(), indexes={}, log="log")
+
+
+class Counting(RealFileSystem):
+    """Counts what makes the whole tree durable."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.syncs = 0
+
+    def sync(self, paths: Iterable[str]) -> None:
+        self.syncs += 1
+        super().sync(paths)
+
+
+@pytest.fixture
+def open_tree(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
+    trees: list[Tree] = []
+
+    def make(**options: Any) -> Tree:
+        trees.append(Tree(str(tmp_path / "store"), LAYOUT, journal_bytes=8192, file_system=Counting, **options))
+        return trees[-1]
+
+    yield make
+    for tree in trees:
+        tree.close()
+
+
+def write(tree: Tree, key: str) -> None:
+    change = tree.begin()
+    change.put_record("records", key, b"x" * 300)
+    tree.commit(change)
+
+
+def syncs(tree: Tree) -> int:
+    assert isinstance(tree._fs, Counting)
+    return tree._fs.syncs
+
+
+def test_the_turn_waits_for_nothing_where_the_other_file_is_retired(open_tree: Callable[..., Tree]) -> None:
+    jobs: list[Callable[[], None]] = []
+    tree = open_tree(run_later=jobs.append)
+    for number in range(100):
+        write(tree, f"k{number}")
+        assert syncs(tree) == 0, "it isn't a commit that makes the tree durable"
+        if tree._head_now().epoch == 3:
+            break
+        while jobs:
+            jobs.pop()()
+            tree._fs.syncs = 0  # type: ignore[attr-defined]
+    assert tree._head_now().epoch == 3
+
+
+def test_a_commit_retires_it_where_nobody_else_did(open_tree: Callable[..., Tree]) -> None:
+    tree = open_tree(run_later=lambda job: None)
+    while tree._head_now().epoch < 3:
+        write(tree, f"k{syncs(tree)}-{tree._head_now().published}")
+    assert syncs(tree) == 1, "once: of the first journal, before it is written over"
+    assert tree._head_now().retired == 2, "everything published was made durable"
+
+
+def test_it_is_begun_once_for_each_epoch(open_tree: Callable[..., Tree]) -> None:
+    jobs: list[Callable[[], None]] = []
+    tree = open_tree(run_later=jobs.append)
+    while tree._head_now().epoch < 2:
+        write(tree, f"k{tree._head_now().published}")
+    for number in range(4):
+        write(tree, f"l{number}")
+    assert len(jobs) == 1
+
+
+def test_who_finds_an_old_journal_that_nobody_retired_does_it(open_tree: Callable[..., Tree]) -> None:
+    """Its process may have died over it."""
+    first = open_tree(run_later=lambda job: None)
+    while first._head_now().epoch < 2:
+        write(first, f"k{first._head_now().published}")
+    second = open_tree(run_later=lambda job: job())
+    for number in range(4):
+        write(second, f"l{number}")
+    assert second._head_now().retired == 1
+
+
+def test_a_handle_that_is_forgotten_meanwhile_goes(tmp_path: Path) -> None:
+    """Its descriptors must not stay until somebody collects garbage."""
+    jobs: list[Callable[[], None]] = []
+    before = len(os.listdir("/proc/self/fd"))
+    tree = Tree(str(tmp_path / "store"), LAYOUT, journal_bytes=8192, run_later=jobs.append)
+    while not jobs:
+        write(tree, f"k{tree._head_now().published}")
+    tree.close()
+    del tree
+    jobs.pop()()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_in_a_thread_it_comes_about_by_itself(open_tree: Callable[..., Tree]) -> None:
+    tree = open_tree()
+    for number in range(500):
+        write(tree, f"k{number}")
+    assert tree._head_now().retired >= tree._head_now().epoch - 2
+    assert len(tree.read(lambda reader: reader.record_names("records"))) == 500
