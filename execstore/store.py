@@ -160,6 +160,8 @@ class Store:
             InvalidArgumentError: an option makes no sense.
             StoreNotFoundError, UnsupportedFormatError, … : what the opener raises.
         """
+        for name in options.keys() - StoreOptions.__optional_keys__:
+            raise TypeError(f"a store has no option {name!r}")
         store = cls.__new__(cls)
         store._open(opener, None, options)  # noqa: SLF001 - it is its own
         return store

@@ -75,10 +75,10 @@ class Stores:
         self._handles: list[Store] = []
         self._names: dict[str, None] = {}
 
-    def __call__(self, name: str = "store", **options: Any) -> Store:
+    def __call__(self, name: str = "store", *, small: bool = True, **options: Any) -> Store:
         """A handle on the store of this name, which is made if it isn't there."""
         self._names[name] = None
-        store = Store.on(partial(self.place.open, name), **options)
+        store = Store.on(partial(self.place.open, name, small=small), **options)
         self._handles.append(store)
         return store
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from execstore.engine import Engine, EngineOptions
 
-__all__ = ["BUILT_IN", "MemoryPlace", "Place", "RemotePlace", "TreePlace", "load_factory"]
+__all__ = ["BUILT_IN", "SEGMENT_BYTES", "EtcdPlace", "MemoryPlace", "Place", "TreePlace", "load_factory"]
 
 # A few changes fill them, so that the journal and the log's segment change in nearly every test.
 JOURNAL_BYTES = 12288
@@ -34,8 +34,11 @@ BUILT_IN = ("tree", "memory", "etcd")
 class Place(Protocol):
     """Where the stores of one test are."""
 
-    def open(self, name: str, options: EngineOptions) -> Engine:
-        """Open the store of this name, or make it; see ``execstore.engine``. With small segments, if that is cheap."""
+    def open(self, name: str, options: EngineOptions, *, small: bool = True) -> Engine:
+        """Open the store of this name, or make it; see ``execstore.engine``.
+
+        ``small``: with segments of some KB, if the engine can, so that many come and go in a short test.
+        """
 
     def address(self, name: str) -> str | None:
         """What another process opens this store by (`execstore.connect`); ``None``: no other process can."""
@@ -47,8 +50,9 @@ class TreePlace:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self, name: str, options: EngineOptions) -> TreeEngine:
+    def open(self, name: str, options: EngineOptions, *, small: bool = True) -> TreeEngine:
         path = self._folder / name
+        sizes = {"journal_bytes": JOURNAL_BYTES, "segment_bytes": SEGMENT_BYTES} if small else {}
         return TreeEngine(
             str(path),
             options.layout,
@@ -57,8 +61,7 @@ class TreePlace:
             lock_timeout_seconds=options.timeout_seconds,
             rotation=options.rotation,
             mend=options.mend,
-            journal_bytes=JOURNAL_BYTES,
-            segment_bytes=SEGMENT_BYTES,
+            **sizes,
         )
 
     def address(self, name: str) -> str:
@@ -72,27 +75,31 @@ class MemoryPlace:
         self._folder = folder
         self._contents: dict[str, Content] = {}
 
-    def open(self, name: str, options: EngineOptions) -> MemoryEngine:
+    def open(self, name: str, options: EngineOptions, *, small: bool = True) -> MemoryEngine:
         if name not in self._contents and options.read_only:
             from execstore.errors import StoreNotFoundError
 
             raise StoreNotFoundError(f"memory:{name}")
-        content = self._contents.setdefault(name, Content(f"memory:{name}", SEGMENT_BYTES))
+        content = self._contents.get(name)
+        if content is None:
+            content = self._contents[name] = Content(f"memory:{name}", *([SEGMENT_BYTES] if small else []))
         return MemoryEngine(content, options)
 
     def address(self, name: str) -> None:
         return None
 
 
-class RemotePlace:
-    """Stores behind an address that ends in a prefix: ``base`` and what tells this test and the name from others."""
+class EtcdPlace:
+    """Stores in etcd, below a prefix for each test."""
 
-    def __init__(self, open_engine: Callable[[str, EngineOptions], Engine], base: str, folder: Path) -> None:
-        self._open_engine = open_engine
-        self._base = f"{base}/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        self._base = f"etcd://{endpoint}/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
 
-    def open(self, name: str, options: EngineOptions) -> Engine:
-        return self._open_engine(self.address(name), options)
+    def open(self, name: str, options: EngineOptions, *, small: bool = True) -> Engine:
+        from execstore.etcd.address import EtcdAddress
+        from execstore.etcd.engine import EtcdEngine
+
+        return EtcdEngine(EtcdAddress.parse(self.address(name)), options, *([SEGMENT_BYTES] if small else []))
 
     def address(self, name: str) -> str:
         return f"{self._base}/{name}"
@@ -105,9 +112,7 @@ def load_factory(name: str, etcd_endpoint: Callable[[], str]) -> Callable[[Path]
     if name == "memory":
         return MemoryPlace
     if name == "etcd":
-        from execstore.etcd import open_engine
-
-        return partial(RemotePlace, open_engine, f"etcd://{etcd_endpoint()}")
+        return partial(EtcdPlace, etcd_endpoint())
     module, separator, attribute = name.partition(":")
     if not separator:
         raise ValueError(f"--engine {name}: write one of {', '.join(BUILT_IN)}, or package.module:factory")

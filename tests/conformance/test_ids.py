@@ -23,7 +23,7 @@ from tests.support import log_entries, make_event, make_execution, make_request
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 IDS = {
     "plain": "e-73f58819-f4b3-464e-898e-dd8b6a2f026c",
@@ -112,13 +112,13 @@ def live_through(store: Store, execution_id: str, job_id: str, name: str) -> Non
 
 
 @pytest.mark.parametrize("key", IDS.values(), ids=IDS)
-def test_a_key_goes_through_every_method(store: Store, open_store: StoreFactory, key: str) -> None:
+def test_a_key_goes_through_every_method(store: Store, open_store: Stores, key: str) -> None:
     job_id = key[: MAX_ID_BYTES - 2]
     live_through(store, key, job_id, key)
     assert files_outside(open_store.path()) == set()
 
 
-def test_all_of_them_beside_each_other(store: Store, open_store: StoreFactory) -> None:
+def test_all_of_them_beside_each_other(store: Store, open_store: Stores) -> None:
     for key in IDS.values():
         store.create_execution(make_execution(key, key), make_event(key[:5]))
         store.checkpoint(key, len(key))
@@ -145,7 +145,7 @@ def test_all_of_them_beside_each_other(store: Store, open_store: StoreFactory) -
     name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=50),
 )
 def test_any_text_is_stored_or_refused_whole(
-    store: Store, open_store: StoreFactory, execution_id: str, job_id: str, name: str
+    store: Store, open_store: Stores, execution_id: str, job_id: str, name: str
 ) -> None:
     latest = store.event_store.get_latest_event_num()
     # Go knows fewer kinds of space than Python.

@@ -18,7 +18,7 @@ from tests.support import FakeClock, full_execution, make_event, make_execution,
 
 if TYPE_CHECKING:
     from execstore import Store
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 RUNNING, COMPLETED = ExecutionState.RUNNING, ExecutionState.COMPLETED
 
@@ -27,7 +27,7 @@ def changes_of(revision: Revision) -> dict[str, tuple[Any, Any]]:
     return {change.member: (change.old, change.new) for change in revision.changes}
 
 
-def test_each_revision_says_when_and_what_changed(open_store: StoreFactory, clock: FakeClock) -> None:
+def test_each_revision_says_when_and_what_changed(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     created = clock.now
     store.create_execution(make_execution("e1", "j", node_id="n"), make_event())
@@ -69,7 +69,7 @@ def test_a_deleted_execution_is_still_known(store: Store) -> None:
     assert [revision.revision for revision in store.history("e1")] == [1, 1, 1]
 
 
-def test_what_was_collected_is_gone_and_the_execution_still_known(open_store: StoreFactory, clock: FakeClock) -> None:
+def test_what_was_collected_is_gone_and_the_execution_still_known(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     store.create_execution(full_execution())
     clock.now += 10**12
@@ -115,7 +115,7 @@ def test_others_that_mention_the_id_are_not_taken_for_it(store: Store) -> None:
     assert [revision.seq_num for revision in store.history("e1")] == [1]
 
 
-def test_it_reaches_over_many_segments(open_store: StoreFactory) -> None:
+def test_it_reaches_over_many_segments(open_store: Stores) -> None:
     store = open_store(durability="relaxed")
     store.create_execution(make_execution("e1"))
     for number in range(40):
@@ -128,7 +128,8 @@ def test_it_reaches_over_many_segments(open_store: StoreFactory) -> None:
     assert open_store(read_only=True).history("e1") == revisions
 
 
-def test_a_damaged_line_is_left_out_with_a_warning(store: Store, open_store: StoreFactory, caplog: Any) -> None:
+@pytest.mark.folder
+def test_a_damaged_line_is_left_out_with_a_warning(store: Store, open_store: Stores, caplog: Any) -> None:
     store.create_execution(make_execution("e1"))
     store.update_execution_state(make_request("e1", RUNNING))
     path = open_store.path() / "events" / f"{1:020d}.jsonl"
@@ -140,7 +141,8 @@ def test_a_damaged_line_is_left_out_with_a_warning(store: Store, open_store: Sto
     path.write_bytes(data)
 
 
-def test_a_missing_segment_is_told(store: Store, open_store: StoreFactory) -> None:
+@pytest.mark.folder
+def test_a_missing_segment_is_told(store: Store, open_store: Stores) -> None:
     for number in range(12):
         store.create_execution(make_execution(f"e{number}"))
     paths = sorted((open_store.path() / "events").iterdir())

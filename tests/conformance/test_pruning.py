@@ -20,10 +20,11 @@ from execstore.pruning import TERMINAL_STATES, Candidate, Pruner, PruneRule, dec
 from execstore.records import parse_execution
 from execstore.tree.tree import Tree
 from execstore.watcher import Operation
+from tests.conformance.content import content_of
 from tests.support import log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
     from tests.support import FakeClock
 
 S = ExecutionState
@@ -111,8 +112,8 @@ def test_what_has_ended_goes_and_its_traces_with_it(store: Store) -> None:
     deletes = [entry for entry in log_entries(store) if entry.operation is Operation.DELETE]
     assert [entry.object.previous.id for entry in deletes] == ended
     for folder in ("idx_executions_by_job_id", "execution_events"):
-        left = {path.name.removesuffix(".jsonl") for path in (store_path(store) / folder).iterdir()}
-        assert len({name for name in left if not name.startswith(".")}) == 11 - len(ended)
+        left = {name.split("/")[1] for name in content_of(store) if name.startswith(f"{folder}/")}
+        assert len(left) == 11 - len(ended)
 
 
 def test_the_young_stay(store: Store, clock: FakeClock) -> None:
@@ -144,16 +145,21 @@ def test_states_that_are_asked_for(store: Store) -> None:
     assert store.prune(older_than=NOTHING, states=[]) == []
 
 
-def test_a_dry_run_tells_exactly_and_writes_nothing(open_store: StoreFactory) -> None:
+def test_a_dry_run_tells_exactly_and_writes_nothing(open_store: Stores) -> None:
+    def stored_bytes(store: Store) -> int:
+        folders = ("executions/", "execution_events/")
+        return sum(len(data) for name, data in content_of(store).items() if name.startswith(folders))
+
     with open_store() as store:
         in_every_state(store)
-        path = store_path(store)
     with open_store(read_only=True) as reading:
+        whole = content_of(reading)
         planned = reading.prune_executions(older_than=NOTHING, dry_run=True)
-    before = sum(file.stat().st_size for name in ("executions", "execution_events") for file in (path / name).iterdir())
+        assert content_of(reading) == whole
     with open_store() as store:
+        before = stored_bytes(store)
         done = store.prune_executions(older_than=NOTHING)
-    after = sum(file.stat().st_size for name in ("executions", "execution_events") for file in (path / name).iterdir())
+        after = stored_bytes(store)
     assert planned.executions == done.executions
     assert (planned.dry_run, done.dry_run) == (True, False)
     assert planned.bytes == done.bytes == before - after > 0
@@ -162,7 +168,8 @@ def test_a_dry_run_tells_exactly_and_writes_nothing(open_store: StoreFactory) ->
     assert document["executions"][0]["state"] == "AskForBidRejected"
 
 
-def test_other_writers_come_in_between(store: Store, open_store: StoreFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.folder
+def test_other_writers_come_in_between(store: Store, open_store: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small changes; and one that is gone, and made anew under the same ID, when its turn comes, stays."""
     for number in range(30):
         end(store, f"e{number:02}")
@@ -187,7 +194,7 @@ def test_other_writers_come_in_between(store: Store, open_store: StoreFactory, m
     assert begun == 4
 
 
-def test_several_prune_at_once(open_store: StoreFactory) -> None:
+def test_several_prune_at_once(open_store: Stores) -> None:
     with open_store(durability="relaxed") as store:
         for number in range(60):
             end(store, f"e{number:02}")
@@ -199,7 +206,8 @@ def test_several_prune_at_once(open_store: StoreFactory) -> None:
     assert ids(stores[0]) == []
 
 
-def test_a_damaged_record_stays(open_store: StoreFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.folder
+def test_a_damaged_record_stays(open_store: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = open_store("store")
     end(store, "e1")
     end(store, "e2")
@@ -232,7 +240,7 @@ def test_arguments_that_make_no_sense(store: Store, options: dict[str, Any], arg
     assert ids(store) == ["e1"]
 
 
-def test_who_may_not_write_may_not_prune(open_store: StoreFactory) -> None:
+def test_who_may_not_write_may_not_prune(open_store: Stores) -> None:
     with open_store() as store:
         end(store, "e1")
         with store.begin_tx(), pytest.raises(TransactionOpenError):
@@ -249,7 +257,8 @@ def tree_bytes(path: Path) -> int:
 
 
 @pytest.mark.parametrize("handles", [1, 3])
-def test_over_months_a_store_stays_the_same_size(open_store: StoreFactory, clock: FakeClock, handles: int) -> None:
+@pytest.mark.folder
+def test_over_months_a_store_stays_the_same_size(open_store: Stores, clock: FakeClock, handles: int) -> None:
     """A node that runs 12 executions a day, pruned after 2 days and collected after 1: for 2 months."""
     options: dict[str, Any] = {"clock": clock, "event_retention": timedelta(days=1), "retention": timedelta(days=2)}
     stores = [open_store(durability="relaxed", **options) for _ in range(handles)]
@@ -281,7 +290,7 @@ def test_without_a_retention_nothing_goes(store: Store, clock: FakeClock) -> Non
     assert ids(store) == ["e1"]
 
 
-def test_handles_of_one_commit_each_get_everywhere(open_store: StoreFactory, clock: FakeClock) -> None:
+def test_handles_of_one_commit_each_get_everywhere(open_store: Stores, clock: FakeClock) -> None:
     """As a script under cron: no handle lives long enough for a whole sweep."""
     with open_store(durability="relaxed", clock=clock) as store:
         for number in range(150):
@@ -316,7 +325,7 @@ class Commits:
 
 
 def test_a_commit_that_needs_no_look_pays_nothing(
-    open_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    open_store: Stores, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(clock=clock, retention=timedelta(days=8))
     for number in range(3):
@@ -330,7 +339,7 @@ def test_a_commit_that_needs_no_look_pays_nothing(
 
 
 def test_a_record_is_read_once_and_once_more_to_go(
-    open_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    open_store: Stores, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(durability="relaxed", clock=clock, retention=timedelta(days=8))
     reads: Counter[str] = Counter()
@@ -350,7 +359,7 @@ def test_a_record_is_read_once_and_once_more_to_go(
     assert max(reads.values()) == 2
 
 
-def test_who_has_the_lock_is_not_waited_for(open_store: StoreFactory, clock: FakeClock) -> None:
+def test_who_has_the_lock_is_not_waited_for(open_store: Stores, clock: FakeClock) -> None:
     store, other = open_store(clock=clock), open_store(clock=clock, lock_timeout=0.0)
     end(store, "e1")
     clock.now += DAY_NS
@@ -364,7 +373,7 @@ def test_who_has_the_lock_is_not_waited_for(open_store: StoreFactory, clock: Fak
     assert ids(store) == []
 
 
-def test_a_clock_that_was_set_back_does_not_stop_it(open_store: StoreFactory, clock: FakeClock) -> None:
+def test_a_clock_that_was_set_back_does_not_stop_it(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     pruner = Pruner(PruneRule(HOUR_NS), store.rules)
     clock.now += 1000 * DAY_NS
@@ -378,8 +387,9 @@ def test_a_clock_that_was_set_back_does_not_stop_it(open_store: StoreFactory, cl
     assert ids(store) == []
 
 
+@pytest.mark.folder
 def test_what_goes_wrong_is_not_the_callers(
-    open_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    open_store: Stores, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(clock=clock, retention=timedelta(hours=1))
     end(store, "e1")

@@ -20,7 +20,7 @@ from tests.support import PATIENCE_SECONDS, log_entries, make_event, make_execut
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import StoreFactory
+    from tests.conformance.conftest import Stores
 
 THREADS = 8
 EACH = 20
@@ -53,7 +53,7 @@ def test_threads_create_at_once_and_nothing_is_lost(store: Store) -> None:
     assert len({event.timestamp for event in logged}) == THREADS * EACH
 
 
-def test_threads_count_up_and_no_addition_is_lost(store: Store, open_store: StoreFactory) -> None:
+def test_threads_count_up_and_no_addition_is_lost(store: Store, open_store: Stores) -> None:
     store.create_execution(make_execution("counter"))
     handles = [store, open_store()]
 
@@ -103,7 +103,7 @@ def test_transactions_of_threads_wait_for_each_other(store: Store) -> None:
 
 
 def test_a_transaction_keeps_other_threads_waiting_but_only_its_own_thread_is_told(
-    store: Store, open_store: StoreFactory
+    store: Store, open_store: Stores
 ) -> None:
     impatient = open_store(lock_timeout=0.05)
     with impatient.begin_tx() as transaction:
@@ -126,7 +126,7 @@ def test_a_transaction_may_be_ended_by_another_thread(store: Store) -> None:
     assert store.create_execution(make_execution("e2")).revision == 1
 
 
-def test_closing_while_other_threads_work_ends_them_with_an_error_of_ours(open_store: StoreFactory) -> None:
+def test_closing_while_other_threads_work_ends_them_with_an_error_of_ours(open_store: Stores) -> None:
     store = open_store()
     store.create_execution(make_execution("e0"))
     started = threading.Barrier(THREADS + 1)
