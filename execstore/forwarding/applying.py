@@ -25,13 +25,13 @@ from execstore.watcher.lines import encode_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from execstore.engine import Change
+    from execstore.engine import Change, Reader
     from execstore.forwarding.batch import Batch, Outcome, Rules
     from execstore.forwarding.stream import Stream
     from execstore.models import Execution
     from execstore.watcher.events import Operation
 
-__all__ = ["Applied", "ExecutionWriter", "Old", "Whole", "apply_batch", "apply_whole", "store_stream"]
+__all__ = ["Applied", "ExecutionWriter", "Old", "Whole", "apply_batch", "apply_whole", "records_of", "store_stream"]
 
 
 class Whole(NamedTuple):
@@ -71,7 +71,7 @@ class ExecutionWriter:
     def __init__(self, change: Change, clock: Callable[[], int], execution_ids: Iterable[str]) -> None:
         """``execution_ids`` are those that `old` will be asked for."""
         self._change = change
-        self._records = _records(change, list(execution_ids))
+        self._records = records_of(change, list(execution_ids))
         self._clock = clock
         self._counts = counts_of(change.values)
         self._now = 0
@@ -149,12 +149,12 @@ class ExecutionWriter:
         self._counts[state] = self._counts.get(state, 0) + number
 
 
-def _records(change: Change, execution_ids: Sequence[str]) -> dict[str, bytes | None]:
+def records_of(reader: Reader, execution_ids: Sequence[str]) -> dict[str, bytes | None]:
     """The records of these executions; behind a network, by one question."""
-    records_named = getattr(change, "records_named", None)  # of a BulkReader
+    records_named = getattr(reader, "records_named", None)  # of a BulkReader
     if records_named is None:
-        return {execution_id: change.record(EXECUTIONS, execution_id) for execution_id in execution_ids}
-    names = [change.name_of(execution_id) for execution_id in execution_ids]
+        return {execution_id: reader.record(EXECUTIONS, execution_id) for execution_id in execution_ids}
+    names = [reader.name_of(execution_id) for execution_id in execution_ids]
     return dict(zip(execution_ids, records_named(EXECUTIONS, names), strict=True))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from execstore.codec import CodecError
 from execstore.errors import EventsCompactedError, InvalidArgumentError, InvalidExecutionError
 from execstore.event_log import StoreEventLog
-from execstore.forwarding.applying import Whole
+from execstore.forwarding.applying import Whole, records_of
 from execstore.records import parse_execution
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS
 from execstore.tree.segments import LogState
@@ -114,7 +114,10 @@ class Source:
         """
 
         def look(reader: Reader) -> tuple[list[Whole], int]:
-            found = [_whole(reader, execution_id, owner) for execution_id, owner in owners.items()]
+            records = records_of(reader, list(owners))
+            found = [
+                _whole(reader, execution_id, records[execution_id], owner) for execution_id, owner in owners.items()
+            ]
             return found, LogState.of(reader.values).latest
 
         found, latest = self.store.look(look)
@@ -193,8 +196,7 @@ def _ids(reader: Reader) -> list[str]:
     return found
 
 
-def _whole(reader: Reader, execution_id: str, owner: str) -> Whole:
-    record = reader.record(EXECUTIONS, execution_id)
+def _whole(reader: Reader, execution_id: str, record: bytes | None, owner: str) -> Whole:
     lines = None if record is None else reader.lines(EXECUTION_EVENTS, execution_id)
     return Whole(execution_id, record, lines or b"", owner)
 
