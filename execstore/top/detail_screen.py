@@ -14,6 +14,7 @@ from textual.widgets import Static
 from execstore.cli.output import one_line
 from execstore.errors import ExecStoreError
 from execstore.top.detail import detail_lines
+from execstore.top.wrapping import wrapped
 
 if TYPE_CHECKING:
     from textual import events
@@ -49,15 +50,18 @@ class DetailScreen(Screen[None]):
         self._detail: Detail | None = None
         self._problem = ""
         self._seen = 0
+        self._is_composed = False
+        self._text, self._keys = Static(id="detail-text"), Static(id="detail-keys")
 
     def compose(self) -> ComposeResult:
         """What is scrolled, and the keys."""
         with VerticalScroll(id="detail"):
-            yield Static(id="detail-text")
-        yield Static(id="detail-keys")
+            yield self._text
+        yield self._keys
 
     def on_mount(self) -> None:
         """Begin to read."""
+        self._is_composed = True
         self._show()
         self._read()
 
@@ -86,19 +90,19 @@ class DetailScreen(Screen[None]):
         self._show()
 
     def _show(self) -> None:
-        if not self.is_mounted:
+        if not self._is_composed:
             return
         from execstore.top.main_screen import key_line  # noqa: PLC0415 (it imports this)
 
         width = max(self.size.width - 2, 10)
         if self._problem:
-            text = Text(f"! {one_line(self._problem)}", "red")
+            text = Text("\n".join(wrapped(f"! {one_line(self._problem)}", width)), "red")
         elif self._detail is None:
             text = Text(f"{one_line(self._execution_id)}  reading…", "dim")
         else:
             text = Text("\n", end="").join(detail_lines(self._detail, width, time.time_ns()))
-        self.query_one("#detail-text", Static).update(text)
-        self.query_one("#detail-keys", Static).update(key_line(_KEYS, self.size.width))
+        self._text.update(text)
+        self._keys.update(key_line(_KEYS, self.size.width))
 
     def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
         """Wrap the lines anew."""

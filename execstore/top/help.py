@@ -54,28 +54,29 @@ _SHOWN: Final = (
     (
         "Executions",
         (
-            "by state: how many now, by how many they have grown or shrunk, and a bar for each part of the last minutes. "
-            "No bar: none. A step of a bar is one execution, or more where the number changed by more than 7. What was "
-            "before the start is worked out from the event log, as far as it is read at the start."
+            "by state: how many now, by how many they have grown or shrunk, and a bar for each part of the last "
+            "minutes. No bar: none. A step of a bar is one execution, or more where the number changed by more "
+            "than 7. What was before the start is worked out from the event log, as far as it is read at the "
+            "start."
         ),
     ),
     (
         "commits/s",
         (
-            "transactions of all processes over the last 10 seconds, by the store's own count; a watcher's checkpoint "
-            "is one, too. Known from the second look on."
+            "transactions of all processes over the last 10 seconds, by the store's own count; a watcher's "
+            "checkpoint is one, too. Known from the second look on."
         ),
     ),
     ("events/s", "the same of the events in the event log, and how many there were in the last 5 minutes"),
     (
         "seen after",
         (
-            "from the moment in which a process began to write a change (the event's time) to the moment in which this "
-            "program was told: the commit's own work, its flush, and the notice. So a commit takes no longer than that; "
-            "but the wait for the lock before it isn't in it. Median and most of the last changes (up to 60) that "
-            "came while this program was waiting for one. '-' where the kernel doesn't tell of changes (without "
-            "execstore[watch], or if another machine writes). How long flushes take only the process knows that commits: "
-            "Store.metrics() there."
+            "from the moment in which a process began to write a change (the event's time) to the moment in "
+            "which this program was told: the commit's own work, its flush, and the notice. So a commit takes "
+            "no longer than that; but the wait for the lock before it isn't in it. Median and most of the last "
+            "changes (up to 60) that came while this program was waiting for one. '-' where the kernel doesn't "
+            "tell of changes (without execstore[watch], or if another machine writes). How long flushes take "
+            "only the process knows that commits: Store.metrics() there."
         ),
     ),
     ("newest event", "its number, and how old it is"),
@@ -83,23 +84,23 @@ _SHOWN: Final = (
     (
         "most behind",
         (
-            "the watcher that has most events left to handle, and how many. 'holds log': old events are kept because of "
-            "it. 'lost': how many it will never see."
+            "the watcher that has most events left to handle, and how many. 'holds log': old events are kept "
+            "because of it. 'lost': how many it will never see."
         ),
     ),
     ("journal used", "of the file that each change is written to first"),
     (
         "live executions",
         (
-            "those that are accepted, running or publishing, the oldest first. With a state in the filter: those in that "
-            "state; of very many only the first that fit, by ID."
+            "those that are accepted, running or publishing, the oldest first. With a state in the filter: "
+            "those in that state; of very many only the first that fit, by ID."
         ),
     ),
     (
         "events",
         (
-            "those of the event log, the newest last. Of more than 2,000 between two looks only the newest are shown, and "
-            "it is told how many were skipped."
+            "those of the event log, the newest last. Of more than 2,000 between two looks only the newest are "
+            "shown, and it is told how many were skipped."
         ),
     ),
 )

@@ -97,13 +97,13 @@ class Listing(Widget, can_focus=True):
             super().__init__()
             self.target = target
 
-    def __init__(self, columns: Sequence[ListColumn], *, empty: str, follows: bool = False, id: str) -> None:  # noqa: A002
+    def __init__(self, columns: Sequence[ListColumn], *, title: str, follows: bool = False, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self._columns = tuple(columns)
-        self._empty = empty
+        self._empty = "reading the store…"
         self._follows = self._is_at_end = follows
         self._rows: tuple[ListRow, ...] = ()
-        self._title = ""
+        self._title = title
         self._remark = ""
         self._cursor = 0
         self._top = 0
@@ -118,11 +118,11 @@ class Listing(Widget, can_focus=True):
         """The row that a key would act on; ``None`` if there is none."""
         return self._rows[self._cursor] if self._rows else None
 
-    def show(self, title: str, remark: str, rows: Sequence[ListRow], *, empty: str | None = None) -> None:
+    def show(self, title: str, remark: str, rows: Sequence[ListRow], *, empty: str) -> None:
         """Show these rows instead. The cursor stays on the row that it is on; if that is gone, at its place."""
         current = self.current
         self._title, self._remark, self._rows = title, remark, tuple(rows)
-        self._empty = self._empty if empty is None else empty
+        self._empty = empty
         if self._is_at_end:
             self._cursor = len(self._rows) - 1
         elif current is not None:

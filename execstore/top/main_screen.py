@@ -88,7 +88,7 @@ class Board(Widget):
     def render(self) -> Text:
         """As many lines as it has."""
         if self._snapshot is None:
-            return Text("  reading the store…", "dim")
+            return Text("")
         lines = board_lines(self._snapshot, self.size.width, self.size.height, time.time_ns())
         return Text("\n", no_wrap=True, end="").join(lines)
 
@@ -125,6 +125,13 @@ class MainScreen(Screen[None]):
         self._newest: Snapshot | None = None
         self._shown: Snapshot | None = None
         self._note = ""
+        self._is_composed = False
+        # Kept, rather than looked for: a last snapshot may come while the screen is being taken down.
+        self._header, self._board = Line(id="header"), Board(id="board")
+        self._executions = Listing(_EXECUTION_COLUMNS, title="Executions", id="executions")
+        self._events = Listing(_EVENT_COLUMNS, title="Events", follows=True, id="events")
+        self._note_line, self._keys = Line(id="note"), Line(id="keys")
+        self._field = Input(id="filter", placeholder="words  state:failed  job:name    Enter: done  Esc: as before")
         source.select(chosen)
 
     @property
@@ -139,27 +146,14 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The parts, from top to bottom."""
-        yield Line(id="header")
-        yield Board(id="board")
-        yield Listing(_EXECUTION_COLUMNS, empty="none", id="executions")
-        yield Listing(_EVENT_COLUMNS, empty="none yet", follows=True, id="events")
-        yield Line(id="note")
-        yield Line(id="keys")
-        yield Input(id="filter", placeholder="words  state:failed  job:name    Enter: done  Esc: as before")
+        yield from (self._header, self._board, self._executions, self._events, self._note_line, self._keys, self._field)
 
     def on_mount(self) -> None:
         """Begin in the list of executions."""
-        self.query_one("#filter", Input).display = False
+        self._is_composed = True
+        self._field.display = False
         self._executions.focus()
         self._show()
-
-    @property
-    def _executions(self) -> Listing:
-        return self.query_one("#executions", Listing)
-
-    @property
-    def _events(self) -> Listing:
-        return self.query_one("#events", Listing)
 
     @property
     def _current(self) -> Listing:
@@ -172,11 +166,12 @@ class MainScreen(Screen[None]):
         self._newest = snapshot
         if not self._is_paused:
             self._show()
-        if self.app.screen is not self and isinstance(self.app.screen, DetailScreen):
-            self.app.screen.take(snapshot)
+        for screen in self.app.screen_stack:
+            if isinstance(screen, DetailScreen):
+                screen.take(snapshot)
 
     def _show(self) -> None:
-        if not self.is_mounted:
+        if not self._is_composed:
             return
         if not self._is_paused or self._shown is None:
             self._shown = self._newest
@@ -186,13 +181,13 @@ class MainScreen(Screen[None]):
         note = self._note or (f"! {one_line(problems[-1])}" if problems else "")
         if len(problems) > 1 and not self._note:
             note = f"! {len(problems)} problems, the last: {one_line(problems[-1])}"
-        self.query_one("#note", Line).show(Text(cut(note, self.size.width), "red" if note.startswith("!") else ""))
-        self.query_one("#note", Line).display = bool(note)
-        self.query_one("#keys", Line).show(key_line(KEYS, self.size.width))
+        self._note_line.show(Text(cut(note, self.size.width), "red" if note.startswith("!") else ""))
+        self._note_line.display = bool(note)
+        self._keys.show(key_line(KEYS, self.size.width))
         self._arrange(snapshot, has_note=bool(note))
         if snapshot is None:
             return
-        self.query_one("#board", Board).show(snapshot)
+        self._board.show(snapshot)
         self._show_executions(snapshot)
         self._show_events(snapshot)
 
@@ -205,13 +200,13 @@ class MainScreen(Screen[None]):
         text = Text(left, "bold reverse", no_wrap=True, end="").append(path, "not bold")
         text.append(" " * max(width - cell_width(text.plain) - len(right), 0)).append(right)
         text.truncate(width)
-        self.query_one("#header", Line).show(text)
+        self._header.show(text)
 
     def _arrange(self, snapshot: Snapshot | None, *, has_note: bool) -> None:
         states = 0 if snapshot is None else len(shown_states(snapshot))
         lines = self.size.height - 2 - has_note
         parts = arrange(lines, states, events_are_focused=self._events.has_focus)
-        board = self.query_one("#board", Board)
+        board = self._board
         for widget, height in (
             (board, parts.board),
             (self._executions, parts.executions),
@@ -312,11 +307,10 @@ class MainScreen(Screen[None]):
         """Type a filter."""
         self._before_typing = self._filter
         self._is_typing = True
-        field = self.query_one("#filter", Input)
-        field.value = str(self._filter)
-        field.display = True
-        self.query_one("#keys", Line).display = False
-        field.focus()
+        self._field.value = str(self._filter)
+        self._field.display = True
+        self._keys.display = False
+        self._field.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter by what is typed so far, if it can be understood."""
@@ -344,9 +338,8 @@ class MainScreen(Screen[None]):
 
     def _end_typing(self) -> None:
         self._is_typing = False
-        field = self.query_one("#filter", Input)
-        field.display = False
-        self.query_one("#keys", Line).display = True
+        self._field.display = False
+        self._keys.display = True
         self._tell("")
         self._executions.focus()
 

@@ -1,8 +1,9 @@
 """Reading a store for ``top``, at little cost to it: what has changed is taken from the event log, as it comes.
 
 The executions shown are listed once, and then kept up by the log's events. ``Store.metrics`` gives the rest; it reads
-each live execution and looks at each segment of the log, so it is asked once for each look that found something new,
-less often where that would take more than a twentieth of the time, and every ``IDLE_SECONDS`` if nothing happens.
+each live execution and looks at each segment of the log, so it is asked when something has happened, less often where
+that would take more than a twentieth of the time, and every ``IDLE_SECONDS`` if nothing happens. A look that finds
+nothing new costs a ``stat`` of the store's folder and one reading of the log's latest number.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ from execstore.watcher.events import EventIterator, GetEventsRequest
 from execstore.watcher.serializer import PlainSerializer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from execstore import Execution, Store
     from execstore.metrics import StoreMetrics
     from execstore.notify import Notifier
+    from execstore.states import ExecutionState
     from execstore.top.model import EventRow
     from execstore.watcher import Event
 
@@ -94,6 +96,8 @@ class Source:
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
         self._trend = Trend()
         self._counted_to = 0
+        self._counts: dict[str, int] = {}
+        self._is_stale = False  # whether something happened since the metrics were read
         self._metrics: StoreMetrics | None = None
         self._metrics_budget = _Budget()
         self._listing_budget = _Budget()
@@ -198,21 +202,23 @@ class Source:
     def _read_metrics(self) -> StoreMetrics:
         with self._metrics_budget.spend():
             metrics = self._store.metrics()
-        self._metrics = metrics
+        self._metrics, self._is_stale = metrics, False
+        self._counts = _by_name(metrics.executions)
         self._readings.append(Reading(time.monotonic_ns(), metrics.event_log.latest, metrics.transaction))
         return metrics
 
     def _refresh_metrics(self, *, is_new: bool) -> StoreMetrics:
-        known = self._metrics
-        if known is None or (is_new and self._metrics_budget.is_due()) or self._metrics_budget.is_due(IDLE_SECONDS):
-            known = self._read_metrics()
-            now_ns = self._clock()
-            events = max(known.event_log.latest - self._counted_to, 0)
-            self._counted_to = known.event_log.latest
-            self._trend = extend_trend(self._trend, now_ns, _by_name(known), events)
-        else:
-            self._trend = extend_trend(self._trend, self._clock(), _by_name(known), 0)
-        return known
+        metrics = self._metrics
+        self._is_stale = self._is_stale or is_new
+        due_seconds = 0.0 if self._is_stale else IDLE_SECONDS
+        if metrics is None or self._metrics_budget.is_due(due_seconds):
+            metrics = self._read_metrics()
+        elif is_new:
+            self._counts = _by_name(self._store.counts())
+        latest = max(metrics.event_log.latest, self._position or 0)
+        self._trend = extend_trend(self._trend, self._clock(), self._counts, max(latest - self._counted_to, 0))
+        self._counted_to = max(latest, self._counted_to)
+        return metrics
 
     # --- the log ---
 
@@ -227,7 +233,7 @@ class Source:
             since_ns = max(since_ns, events[0].timestamp)
         elif first > 1:
             since_ns = now_ns
-        self._trend = begin_trend(now_ns, _by_name(metrics), _changes(events), since_ns)
+        self._trend = begin_trend(now_ns, self._counts, _changes(events), since_ns)
         if since_ns <= now_ns - _RATE_NS:
             # Another reading, of some seconds ago, as far as the log tells: it knows events, but no transactions.
             recent = sum(1 for event in events if event.timestamp >= now_ns - _RATE_NS)
@@ -322,7 +328,7 @@ class Source:
         return Snapshot(
             time_ns=self._clock(),
             path=self._store.path,
-            counts=_by_name(metrics),
+            counts=self._counts,
             trend=self._trend,
             oldest_live_age_ns=metrics.oldest_live_age_ns,
             selection=self._executions.selection,
@@ -369,8 +375,8 @@ class _Budget:
         return time.monotonic() - self._ended >= max(after_seconds, self._took_seconds * _SHARE)
 
 
-def _by_name(metrics: StoreMetrics) -> dict[str, int]:
-    return {state.value: count for state, count in metrics.executions.items()}
+def _by_name(counts: Mapping[ExecutionState, int]) -> dict[str, int]:
+    return {state.value: count for state, count in counts.items()}
 
 
 def _changes(events: Iterable[Event]) -> list[StateChange]:

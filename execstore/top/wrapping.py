@@ -30,5 +30,5 @@ def wrapped(text: str, width: int) -> list[str]:
     if cell_width(text) <= width:
         return [text]
     # Where characters are two columns wide only half as many fit.
-    wide = 2 if cell_width(text) > len(text) else 1
+    wide = 1 if text.isascii() or all(cell_width(character) < 2 for character in text) else 2
     return textwrap.wrap(text, max(width // wide, 1), break_on_hyphens=False) or [""]
