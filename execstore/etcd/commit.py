@@ -109,7 +109,8 @@ class Committer:
         path = str(self._address)
         was_young = self._session.lease.is_young
         try:
-            answer, lost = self._gateway.call("kv/txn", transaction(compares, success, ranges), deadline)
+            body = transaction(compares, success, ranges)
+            answer, lost = self._gateway.call("kv/txn", body, deadline, changes=bool(success))
         except EtcdError as error:
             if error.lost and success:
                 reason = f"an answer got lost, then came: {error.message}"
@@ -118,10 +119,6 @@ class Committer:
                 self._session.lease.forget()
                 return None
             raise to_store_error(error, self._address, size_bytes) from None
-        except StoreUnreachableError as error:
-            if success:
-                raise
-            raise StoreUnreachableError(error.path, error.reason) from None
         if answer.get("succeeded"):
             return Outcome(revision_of(answer))
         found = responses(answer)

@@ -167,7 +167,7 @@ class Connection:
             HttpError: the answer makes no sense.
         """
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        self._socket.sendall(request)
+        self._send(request)
         data = self._receive(deadline)
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > _MOST_HEAD_BYTES:
@@ -182,7 +182,9 @@ class Connection:
                 parts.append(decoder.feed(self._receive(deadline)))
             return Response(head.status, b"".join(parts), head.keep and not decoder.rest)
         if head.length is None:
-            raise HttpError("it has no length")
+            if head.keep:
+                raise HttpError("it has no length")
+            return Response(head.status, data + self._receive_rest(deadline), keep=False)
         if len(data) < head.length:
             parts = [data]
             missing = head.length - len(data)
@@ -191,6 +193,26 @@ class Connection:
                 missing -= len(parts[-1])
             data = b"".join(parts)
         return Response(head.status, data[: head.length], head.keep and len(data) == head.length)
+
+    def _send(self, request: bytes) -> None:
+        try:
+            self._socket.sendall(request)
+        except TimeoutError:
+            raise
+        except OSError:
+            # Who refuses a client's certificate says so in what it sent before it hung up.
+            self._socket.recv(1)
+            raise
+
+    def _receive_rest(self, deadline: float) -> bytes:
+        """All up to the end of the connection."""
+        parts: list[bytes] = []
+        while sum(map(len, parts)) < _MOST_HEAD_BYTES:  # no answer of use has this form
+            try:
+                parts.append(self._receive(deadline))
+            except ConnectionResetError:
+                break
+        return b"".join(parts)
 
     def _receive(self, deadline: float) -> bytes:
         remaining_seconds = deadline - time.monotonic()

@@ -19,6 +19,8 @@ __all__ = [
     "EtcdError",
     "Meaning",
     "meaning_of",
+    "no_certificate",
+    "no_tls",
     "not_etcd",
     "telling",
     "tls_error",
@@ -57,7 +59,7 @@ _BY_TEXT: Final = (
     ("revision of the auth store", Meaning.LOG_IN),
     ("permission denied", Meaning.DENIED),
     ("authentication failed", Meaning.DENIED),
-    ("user name is empty", Meaning.DENIED),
+    ("user name is empty", Meaning.LOG_IN),
     ("authentication is not enabled", Meaning.NO_LOGIN),
     ("corrupt", Meaning.CORRUPT),
     ("too many requests", Meaning.AGAIN),
@@ -164,6 +166,19 @@ def too_many_operations(path: str, operations: int) -> ChangeTooLargeError:
     )
 
 
+def no_tls(address: EtcdAddress, endpoint: str) -> StoreAccessError:
+    """A server doesn't speak TLS."""
+    remedy = "write etcd:// instead of etcds://, and no ca, cert or key"
+    return StoreAccessError(str(address), f"{endpoint} doesn't speak TLS", remedy)
+
+
+def no_certificate(address: EtcdAddress, endpoint: str, reason: str) -> StoreAccessError:
+    """A server doesn't accept the client's certificate, or that it has none."""
+    remedy = "give one that was signed by the authority which the servers trust, with cert=… and key=…"
+    given = "the client's certificate" if address.cert else "a client without a certificate"
+    return StoreAccessError(str(address), f"{endpoint} refuses {given} ({reason})", remedy)
+
+
 def tls_error(error: ssl.SSLError, address: EtcdAddress, endpoint: str) -> StoreAccessError:
     """What is wrong with TLS, as far as it can be told."""
     path, text = str(address), str(error)
@@ -171,10 +186,7 @@ def tls_error(error: ssl.SSLError, address: EtcdAddress, endpoint: str) -> Store
         remedy = "name the file of the authority that signed it with ca=…, or use the name that it was made for"
         return StoreAccessError(path, f"the certificate of {endpoint} isn't trusted: {error.verify_message}", remedy)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text or "HTTP_REQUEST" in text:
-        remedy = "write etcd:// instead of etcds://, and no ca, cert or key"
-        return StoreAccessError(path, f"{endpoint} doesn't speak TLS", remedy)
+        return no_tls(address, endpoint)
     if "CERTIFICATE" in text.upper() or "HANDSHAKE_FAILURE" in text or "UNKNOWN_CA" in text:
-        remedy = "give one that was signed by the authority which the servers trust, with cert=… and key=…"
-        given = "the client's certificate" if address.cert else "a client without a certificate"
-        return StoreAccessError(path, f"{endpoint} refuses {given} ({error.reason or text})", remedy)
+        return no_certificate(address, endpoint, error.reason or text)
     return StoreAccessError(path, f"TLS with {endpoint} failed ({error.reason or text})", "check ca, cert and key")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from execstore.errors import ExecStoreError, InvalidArgumentError, StoreAccessError, StoreUnreachableError
 from execstore.etcd.connection import Connection, HttpError, open_socket, request_bytes
-from execstore.etcd.failures import EtcdError, Meaning, tls_error, to_store_error
+from execstore.etcd.failures import EtcdError, Meaning, no_certificate, no_tls, tls_error, to_store_error
 from execstore.etcd.wire import WireError, parse_object
 
 if TYPE_CHECKING:
@@ -71,16 +71,17 @@ class Gateway:
         self._has_answered = False
         self._closed = False
         self._token = ""
+        self._logs_in = address.user is not None
         self._login_lock = threading.Lock()
 
-    def call(self, method: str, body: bytes, deadline: float) -> Answer:
+    def call(self, method: str, body: bytes, deadline: float, *, changes: bool = False) -> Answer:
         """Ask until one of the servers answers, or ``deadline`` (of ``time.monotonic``) is over.
 
-        If no server has ever answered and all refuse the connection, that is told at once.
+        If no server has ever answered, and none does now, that is told at once. ``changes``: it changes the store.
 
         Raises:
             EtcdError: the answer is an error, other than one that goes away by itself.
-            StoreUnreachableError: there was no answer; ``outcome_open`` if one may have got lost.
+            StoreUnreachableError: there was no answer; ``outcome_open`` if the store may have been changed.
             StoreAccessError: the servers, or this client, don't accept the other's certificate, or the login.
         """
         lost = False
@@ -104,13 +105,12 @@ class Gateway:
                     raise
                 else:
                     self._first = number
-                    self._has_answered = True
                     return Answer(answer, lost)
             if refusal is not None and not reasons:
                 raise refusal
-            is_hopeless = not self._has_answered and not lost
+            is_hopeless = not self._has_answered and not changes
             if is_hopeless or time.monotonic() + pause_seconds >= deadline:
-                raise refusal or StoreUnreachableError(self._path, "; ".join(reasons), outcome_open=lost)
+                raise refusal or StoreUnreachableError(self._path, "; ".join(reasons), outcome_open=lost and changes)
             time.sleep(random.uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - nothing to guess here
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -118,7 +118,7 @@ class Gateway:
         """One server; a token that ran out is renewed."""
         for attempt in (1, 2):
             token = self._token
-            if self.address.user is not None and not token:
+            if self._logs_in and not token:
                 token = self._log_in(endpoint, "", deadline)
             try:
                 self.calls += 1
@@ -128,6 +128,7 @@ class Gateway:
                     raise _NoAnswerError(error.message, lost=True) from None
                 if error.meaning is not Meaning.LOG_IN or self.address.user is None or attempt == 2:
                     raise
+                self._logs_in = True
                 self._log_in(endpoint, token, deadline)
         raise AssertionError  # the loop returns or raises
 
@@ -145,7 +146,8 @@ class Gateway:
                         raise _NoAnswerError(error.message, lost=False) from None
                     if error.meaning is not Meaning.NO_LOGIN:
                         raise to_store_error(error, self.address) from None
-                    answer = {"token": "none"}  # the servers ask nobody for a name, and take any
+                    self._logs_in = False  # the servers ask nobody for a name
+                    answer = {}
                 self._token = str(answer.get("token", ""))
             return self._token
 
@@ -161,6 +163,7 @@ class Gateway:
         except BaseException:
             connection.close()  # half of an answer may be in it
             raise
+        self._has_answered = True
         self._give(endpoint, connection, keep=response.keep)
         return self._judge(endpoint, response.status, response.body)
 
@@ -191,7 +194,10 @@ class Gateway:
             return tls_error(error, self.address, str(endpoint))
         if isinstance(error, TimeoutError):
             return _NoAnswerError("no answer in time", lost=True)
-        if isinstance(error, ConnectionError) and self._context is None and not self._has_answered:
+        has_hung_up = isinstance(error, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        if has_hung_up and self._context is not None and not self._has_answered:
+            return no_certificate(self.address, str(endpoint), "it hangs up")
+        if has_hung_up and not self._has_answered:
             # A server that wants TLS of another kind, or no server of etcd's, hangs up at once.
             return _NoAnswerError("it hangs up; does it speak TLS (etcds://)?", lost=True)
         return _NoAnswerError(error.strerror or str(error) or type(error).__name__, lost=True)
@@ -210,6 +216,10 @@ class Gateway:
             connection.close()
         try:
             return Connection(open_socket(endpoint, self._context, deadline))
+        except ssl.SSLEOFError as error:
+            if self._has_answered:
+                raise _NoAnswerError("it closed the connection", lost=False) from error
+            raise no_tls(self.address, str(endpoint)) from error
         except ssl.SSLError as error:
             raise self._no_answer(error, endpoint) from error
         except OSError as error:

@@ -267,7 +267,7 @@ def test_a_head_that_is_none(data: bytes) -> None:
         ("etcdserver: revision of auth store is old", 3, Meaning.OTHER),
         ("etcdserver: permission denied", 7, Meaning.DENIED),
         ("etcdserver: authentication failed, invalid user ID or password", 3, Meaning.DENIED),
-        ("etcdserver: user name is empty", 3, Meaning.DENIED),
+        ("etcdserver: user name is empty", 3, Meaning.LOG_IN),
         ("etcdserver: authentication is not enabled", 9, Meaning.NO_LOGIN),
         ("etcdserver: request timed out", 14, Meaning.AGAIN),
         ("etcdserver: request timed out, possibly due to previous leader failure", 14, Meaning.AGAIN),
