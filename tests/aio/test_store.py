@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 # What the engine's own modules, and only they, call.
-_NOT_FOR_CALLERS = {"apply", "engine", "look", "on", "rules", "tree", "wake"}
+_NOT_FOR_CALLERS = {"apply", "engine", "look", "next_events", "on", "rules", "tree", "wake"}
 
 
 @pytest.mark.parametrize(
