@@ -44,7 +44,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
             first = last
             contents.append(content_of(store))
         calls = list(recording.calls)
-    story = Story(contents, _words, len)
+    story = Story(contents, _words, lambda updates: f"revision {updates + 1}", len)
     yield Heading(
         "The journal is full, and turns to its other file",
         (

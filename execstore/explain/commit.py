@@ -37,7 +37,7 @@ class Created:
 def story_of_one(before: Content, after: Content) -> Story:
     """Of one change: before it, and after it."""
     words = (f"{NEW} is not there at all", f"{NEW} is there, whole")
-    return Story((before, after), words.__getitem__, len)
+    return Story((before, after), words.__getitem__, ("not there", "there").__getitem__, len)
 
 
 def create(place: Place, *, observed: bool = True) -> Created:

@@ -92,6 +92,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
     story = Story(
         [_beginning(before, after, order[:number]) for number in range(len(order) + 1)],
         lambda number: _words(order[:number]),
+        lambda number: f"{number} of {len(order)}" if number else "none",
         lambda returned: max((order.index(each) + 1 for each in returned), default=0),
     )
     told: list[Step] = []

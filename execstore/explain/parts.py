@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from execstore.explain.recording import Call
     from execstore.explain.wording import Difference, Words
 
-__all__ = ["CutResult", "Entry", "Heading", "Lane", "Part", "Step", "Verdict"]
+__all__ = ["HALF", "LOST", "CutResult", "Entry", "Heading", "Lane", "Part", "Seen", "Step", "Verdict"]
+
+HALF: Final = "HALF a change is there"
+LOST: Final = "LOST although it was promised"
+"""How the outcomes begin that must never be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class CutResult:
     """What one power cut left, and what the next opening made of it.
 
     ``number`` is how many of the changes are there, ``None`` if the store is not what any number of them makes it.
-    ``kept``: what was promised is there. ``outcome`` says it in words. ``rewritten`` are the files that the opening
-    brought up to date.
+    ``kept``: what was promised is there. ``outcome`` says it in words, ``short`` in one or two. ``rewritten`` are the
+    files that the opening brought up to date.
     """
 
     name: str
@@ -38,6 +42,7 @@ class CutResult:
     number: int | None
     kept: bool
     outcome: str
+    short: str
     rewritten: tuple[str, ...] = ()
 
     @property
@@ -57,11 +62,20 @@ class CutResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reader saw, in words and in one or two; empty if nobody looked. ``ok``: it was the outcome of whole
+    changes."""
+
+    outcome: str = ""
+    short: str = ""
+    ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One call of the engine: what it did, what a reader saw right after it, and what power cuts there came to.
 
-    ``unflushed`` are the paths of which something isn't durable after it, ``settled`` those that it made so; ``reader``
-    is empty if nobody looked, and ``reader_ok`` unless that was a part of a change.
+    ``unflushed`` are the paths of which something isn't durable after it, ``settled`` those that it made so.
     """
 
     number: int
@@ -70,8 +84,7 @@ class Step:
     difference: Difference
     unflushed: tuple[str, ...]
     settled: tuple[str, ...]
-    reader: str
-    reader_ok: bool
+    reader: Seen
     cuts: tuple[CutResult, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +105,7 @@ class Step:
             "lines": [f"{mark} {line}" for mark, line in self.difference.lines],
             "unflushed": list(self.unflushed),
             "made_durable": list(self.settled),
-            "reader": self.reader,
+            "reader": self.reader.outcome,
             "power_cuts": [cut.to_dict() for cut in self.cuts],
         }
 

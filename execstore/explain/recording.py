@@ -193,6 +193,9 @@ class Recorder:
     def size(self, path: str) -> int | None:
         return self._inner.size(path)
 
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        return ()  # every look is one at the file
+
     def names(self, path: str) -> list[str]:
         return self._inner.names(path)
 

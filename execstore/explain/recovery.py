@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from execstore.explain.commit import NEW, create
@@ -166,7 +167,7 @@ def _opening(place: Place, cut: Cut, story: Story, path: str, *, first_number: i
     with open_recorded(path, recording):
         recording.note(OPENED)
         calls = list(recording.calls)
-    again = Story(story.contents, story.words, lambda _: number)
+    again = replace(story, promised=lambda _: number)
     shown = _without_repetition(call for call in calls if is_shown(call) or call.operation in {"read", "lock"})
     yield from steps(place, start, calls, shown, again, first_number=first_number)
     outcome = again.say(expected.content, expected.problem)

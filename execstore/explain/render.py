@@ -186,8 +186,8 @@ def _step(step: Step, sentences: Sequence[str]) -> RenderableType:
         rows.add_row("durable now", Text(_listed(step.settled), "magenta"))
     if step.unflushed and step.words.phase not in {OPEN, RETURN}:
         rows.add_row("not flushed yet", Text(_listed(step.unflushed)))
-    if step.reader:
-        rows.add_row("a reader sees", Text(step.reader, _outcome_style(step.reader)))
+    if step.reader.outcome:
+        rows.add_row("a reader sees", Text(step.reader.outcome, _outcome_style(step.reader.outcome)))
     if step.cuts:
         rows.add_row("power cut here", _cuts(step.cuts))
     held = f"under {', '.join(step.call.locks)}; " if step.call.locks else ""
@@ -278,29 +278,22 @@ def _listed(paths: Sequence[str]) -> str:
 def _overview(steps: Sequence[Step]) -> RenderableType:
     """One line a step: the slide to remember."""
     table = Table(box=None, padding=(0, 1), header_style="dim", expand=False)
-    table.add_column("", justify="right", style="bold")
-    table.add_column("step", no_wrap=True, overflow="ellipsis", max_width=40)
-    seen = any(step.reader for step in steps)
+    table.add_column("", justify="right", style="bold", no_wrap=True, min_width=2)
+    table.add_column("step", no_wrap=True, overflow="ellipsis", min_width=20, max_width=40)
+    seen = any(step.reader.short for step in steps)
     if seen:
-        table.add_column("a reader sees", no_wrap=True)
+        table.add_column("a reader sees", no_wrap=True, min_width=13)
     table.add_column("after a power cut", no_wrap=True, overflow="ellipsis")
     for step in steps:
         if not step.cuts:
             continue
         colour = _COLOURS[step.words.phase]
-        outcomes = list(dict.fromkeys(cut.outcome for cut in step.cuts))
+        outcomes = list(dict.fromkeys(cut.short for cut in step.cuts))
         ok = all(cut.ok for cut in step.cuts)
-        shown = Text(", or ".join(map(_short, outcomes)), "red" if not ok else "")
-        reader = [_short(step.reader)] if seen else []
+        shown = Text(" / ".join(outcomes), "red" if not ok else "")
+        reader = [step.reader.short] if seen else []
         table.add_row(str(step.number), Text(step.words.title, colour), *reader, shown)
     return table
-
-
-def _short(outcome: str) -> str:
-    """An outcome for a narrow column: what is said of the execution, without its name."""
-    for verb in (" is ", " has "):
-        outcome = outcome.partition(verb)[2] or outcome
-    return outcome.removesuffix(", whole").removesuffix(" at all")
 
 
 def _outcome_style(outcome: str) -> str:

@@ -186,7 +186,9 @@ def recover(path: str, recording: Recording | None = None) -> Recovered:
         and call.path.partition("/")[0] not in engine
         and call.path.rpartition("/")[2] != NEW_NAME
     )
-    problem = "; ".join(f"{each.path}: {each.reason}" for each in problems)
+    problem = f"{problems[0].path}: {problems[0].reason}" if problems else ""
+    if len(problems) > 1:
+        problem += f" (and {len(problems) - 1} more)"
     return Recovered(content, problem, tuple(touched))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from execstore import Store
 from execstore.errors import ExecStoreError
 from execstore.explain.crash import Disk
-from execstore.explain.parts import CutResult, Step
+from execstore.explain.parts import HALF, LOST, CutResult, Seen, Step
 from execstore.explain.recording import OPENED, RETURNED
 from execstore.explain.scratch import glance
 from execstore.explain.wording import describe, difference, seed_of
@@ -28,12 +28,14 @@ __all__ = ["Observer", "Story", "is_shown", "steps"]
 class Story:
     """What may be: the content after so many of the changes, and how to say it.
 
-    ``contents[k]`` is what there is after ``k`` changes, ``words(k)`` says so. ``promised`` gives how many must be
-    there once the calls for these things (the paths of the notes `RETURNED`) have returned.
+    ``contents[k]`` is what there is after ``k`` changes, ``words(k)`` says so, ``short(k)`` for a narrow column.
+    ``promised`` gives how many must be there once the calls for these things (the paths of the notes `RETURNED`) have
+    returned.
     """
 
     contents: Sequence[Content]
     words: Callable[[int], str]
+    short: Callable[[int], str]
     promised: Callable[[Sequence[str]], int]
 
     def number_of(self, content: Content | None) -> int | None:
@@ -50,7 +52,7 @@ class Story:
             return f"it can't be opened: {problem}"
         number = self.number_of(content)
         if number is None or problem:
-            return f"HALF a change is there{': ' + problem if problem else ''}"
+            return f"{HALF}{': ' + problem if problem else ''}"
         return self.words(number)
 
 
@@ -122,7 +124,7 @@ def steps(
             difference(call, checksum_seed),
             _paths(disk),
             tuple(path for path in unflushed if path not in _paths(disk)),
-            *_seen(observer, story, call),
+            _seen(observer, story, call),
             tuple(results),
         )
 
@@ -138,16 +140,16 @@ def _result(place: Place, cut: Cut, story: Story, promised: int, prefix: str) ->
     kept = number is None or number >= promised
     outcome = story.say(recovered.content, recovered.problem)
     if not kept:
-        outcome = f"LOST although it was promised: {outcome}"
-    return CutResult(cut.name, cut.sentence, number, kept, outcome, recovered.rewritten)
+        outcome = f"{LOST}: {outcome}"
+    short = "half of it" if number is None else story.short(number) if kept else "lost"
+    return CutResult(cut.name, cut.sentence, number, kept, outcome, short, recovered.rewritten)
 
 
-def _seen(observer: Observer | None, story: Story, call: Call) -> tuple[str, bool]:
-    """What a reader saw, in words, and whether it was whole."""
+def _seen(observer: Observer | None, story: Story, call: Call) -> Seen:
     if observer is None or call.number not in observer.seen:
-        return "", True
+        return Seen()
     content = observer.seen[call.number]
     number = story.number_seen(content)
     if number is not None:
-        return story.words(number), True
-    return story.say(content, observer.problems.get(call.number, "")), False
+        return Seen(story.words(number), story.short(number))
+    return Seen(story.say(content, observer.problems.get(call.number, "")), "half of it", ok=False)

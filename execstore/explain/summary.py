@@ -32,10 +32,10 @@ def summarise(steps: Sequence[Step], *, lies: bool = False, also: Iterable[str] 
     safe = _safe_from(steps)
     if safe is not None:
         sentences.append(f"From step {safe.number} on ({safe.words.title}) no power cut takes it away.")
-    shown = next((step for step in steps if step.reader and step.reader == steps[-1].reader), None)
+    shown = next((step for step in steps if step.reader.outcome and step.reader == steps[-1].reader), None)
     if shown is not None and shown is not steps[0]:
         sentences.append(f"From step {shown.number} on ({shown.words.title}) readers see it.")
-        if all(step.reader_ok for step in steps):
+        if all(step.reader.ok for step in steps):
             sentences[-1] += " None ever saw a part."
     callers = {step.call.thread for step in steps if step.words.phase == RETURN}
     if len(callers) == 1:
@@ -54,7 +54,7 @@ def _broken(steps: Sequence[Step]) -> Iterator[str]:
     lost = sum(not cut.kept for cut in cuts)
     if lost:
         yield f"After {lost} power cuts a change was lost although its call had returned."
-    seen = sum(not step.reader_ok for step in steps)
+    seen = sum(not step.reader.ok for step in steps)
     if seen:
         yield f"At {seen} steps a reader saw a part of a change."
 

@@ -68,12 +68,12 @@ def test_what_is_told_of_it(explained: Explained) -> None:
     assert {cut.number for step in shown if step not in before for cut in step.cuts} == {1}
     assert {cut.name for step in shown for cut in step.cuts} >= {"nothing", "everything", "torn", "names", "NULs"}
     # A reader never sees it before a power cut couldn't take it away.
-    assert shown[0].reader == "e-2 is not there at all"
-    assert shown[-1].reader == "e-2 is there, whole"
+    assert shown[0].reader.outcome == "e-2 is not there at all"
+    assert shown[-1].reader.outcome == "e-2 is there, whole"
     for step in shown:
-        if step.reader == "e-2 is there, whole":
+        if step.reader.outcome == "e-2 is there, whole":
             assert all(cut.number == 1 for cut in step.cuts)
-        assert "HALF" not in step.reader
+        assert step.reader.ok
     assert f"From step {flushes[0].number} on (Flush journal.0) no power cut takes it away." in verdict.sentences
     assert flushes[0].settled == ("journal.0",)
     assert "The caller waited for the disk once." in verdict.sentences
