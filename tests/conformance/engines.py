@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from execstore.memory.content import Content
 from execstore.memory.engine import MemoryEngine
+from execstore.tree import tree
 from execstore.tree_engine import TreeEngine
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ class TreePlace:
 
     def open(self, name: str, options: EngineOptions, *, small: bool = True) -> TreeEngine:
         path = self._folder / name
-        sizes = {"journal_bytes": JOURNAL_BYTES, "segment_bytes": SEGMENT_BYTES} if small else {}
         return TreeEngine(
             str(path),
             options.layout,
@@ -61,7 +61,8 @@ class TreePlace:
             lock_timeout_seconds=options.timeout_seconds,
             rotation=options.rotation,
             mend=options.mend,
-            **sizes,
+            journal_bytes=JOURNAL_BYTES if small else tree.JOURNAL_BYTES,
+            segment_bytes=SEGMENT_BYTES if small else tree.SEGMENT_BYTES,
         )
 
     def address(self, name: str) -> str:

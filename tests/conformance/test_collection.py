@@ -34,6 +34,7 @@ from execstore.tree.segments import LogReader, Rotation
 from execstore.watcher import (
     EventIterator,
     GetEventsRequest,
+    JSONSerializer,
     Operation,
     StoreEventRequest,
     WatcherManager,
@@ -49,13 +50,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from execstore.tree.reader import Reader
+    from execstore.engine import Reader
     from tests.conformance.conftest import Stores
 
 SECOND_NS = 10**9
 HOUR_NS = 3600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
 NOTHING = timedelta(0)
+
+
+@pytest.fixture(autouse=True)
+def note_type() -> None:
+    """The object type of most events here."""
+    JSONSerializer.register_type("Note", dict)
 
 
 def append(store: Store, *texts: str) -> int:
@@ -666,7 +673,7 @@ def test_the_status_says_who_holds_the_log(open_store: Stores, clock: FakeClock)
 def test_a_reader_forgets_segments_that_are_gone(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     firsts = append_segments(store, 2)
-    log: LogReader = store.engine().log
+    log: LogReader = store.tree("log").log
     assert numbers(store) == [1, 2, 3, 4]
     assert sorted(log._segments) == firsts
     write_checkpoints(store, {"w": 2})

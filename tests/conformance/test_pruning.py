@@ -173,12 +173,12 @@ def test_other_writers_come_in_between(store: Store, open_store: Stores, monkeyp
     """Small changes; and one that is gone, and made anew under the same ID, when its turn comes, stays."""
     for number in range(30):
         end(store, f"e{number:02}")
-    other = open_store(lock_timeout=0.0)
+    other = open_store(lock_timeout=1.0)
     begin, begun = Tree.begin, 0
 
     def begin_after_others(tree: Tree) -> Any:
         nonlocal begun
-        if tree is store.engine():
+        if tree is store.tree("begin"):
             begun += 1
             other.create_execution(make_execution(f"f{begun}", "other"))
             if begun == 1:

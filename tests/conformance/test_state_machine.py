@@ -125,10 +125,12 @@ def plain(value: Any) -> Any:
 class StoreMachine(RuleBasedStateMachine):
     """Each rule does the same to the store and to the model, and both must come to the same."""
 
-    def __init__(self, factory: Callable[[Path], Place]) -> None:
+    place: Callable[[Path], Place]
+
+    def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="execstore-test-"))
-        self.opener = partial(factory(self.folder).open, "store")
+        self.opener = partial(type(self).place(self.folder).open, "store")
         self.clock = FakeClock()
         self.stores = [self.open() for _ in range(HANDLES)]
         self.reader = Store.on(self.opener, read_only=True)
@@ -352,9 +354,11 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_the_store_does_what_a_dict_does(engine: str, etcd_endpoint: Callable[[], str]) -> None:
-    factory = load_factory(engine, etcd_endpoint)
+    class Machine(StoreMachine):
+        place = staticmethod(load_factory(engine, etcd_endpoint))
+
     run_state_machine_as_test(
-        lambda: StoreMachine(factory),
+        Machine,
         settings=settings(
             max_examples=30 if engine in {"tree", "memory"} else 10,
             stateful_step_count=60,

@@ -179,7 +179,7 @@ def test_the_callers_objects_are_never_changed(store: Store) -> None:
 def test_counting_costs_the_same_at_any_size(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.create_execution(make_execution(f"e{number}"))
-    engine = store.engine()
+    engine = store.tree("file system")
 
     def refuse(path: str) -> list[str]:
         raise AssertionError(f"counting looked into {path}")
