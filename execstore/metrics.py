@@ -7,6 +7,7 @@ timestamps, no types of OpenMetrics' own), since the node exporter's textfile co
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -230,7 +231,8 @@ def write_textfile(path: str | os.PathLike[str], text: str) -> None:
         raise OSError(error.errno, error.strerror, place) from error  # nobody knows the other name
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), _TEXTFILE_MODE)
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), _TEXTFILE_MODE)
             file.write(text)
         os.replace(temporary, place)
     except BaseException as error:

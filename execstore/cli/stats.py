@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +50,7 @@ def command(settings: Settings, *, by_node: bool, node: str | None, as_json: boo
         streams = store.look(load_streams)
         counts = {ExecutionState(state).value: count for state, count in store.counts().items() if count}
         log = store.event_log_status()
-    disk = None if settings.folder is None else os.statvfs(settings.folder)
+    disk = None if settings.folder is None else _disk(settings.folder)
     document: dict[str, Any] = {
         "path": settings.shown,
         "executions": sum(counts.values()),
@@ -56,10 +58,10 @@ def command(settings: Settings, *, by_node: bool, node: str | None, as_json: boo
         "states": counts,
         "latest_event": log.latest,
         "event_log": log.to_dict(),
-        "free_bytes": disk and disk.f_bavail * disk.f_frsize,
+        "free_bytes": disk and disk[0],
         "forwarded_nodes": len(streams),
         # Some file systems (btrfs) make inodes as needed and say 0 of 0.
-        "free_inodes": disk.f_favail if disk and disk.f_files else None,
+        "free_inodes": disk[1] if disk else None,
     }
     if as_json:
         print_json(document)
@@ -155,3 +157,11 @@ def _size(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _disk(folder: str) -> tuple[int, int | None]:
+    """Free bytes, and free inodes where they are limited and the system tells."""
+    if sys.platform == "win32":
+        return shutil.disk_usage(folder).free, None
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None

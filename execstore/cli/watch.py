@@ -187,6 +187,8 @@ class _Follower:
 
     def _wait_for_closed_pipe(self) -> None:
         """Notice that the reader went away (``| head -1``) also while there is nothing to print."""
+        if sys.platform == "win32":
+            return  # the next line printed tells
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         with contextlib.suppress(OSError):

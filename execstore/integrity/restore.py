@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -108,8 +109,7 @@ def _check_room(manifest: Manifest, archive: str, folder: str, max_bytes: int | 
     if max_bytes is not None and manifest.bytes > max_bytes:
         reason = f"{archive} announces {manifest.bytes} bytes, and {max_bytes} were allowed"
         raise InvalidArgumentError("max_bytes", reason)
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
+    free = shutil.disk_usage(folder).free
     if manifest.bytes > free:
         raise StoreFullError(os.path.dirname(folder), f"{archive} needs {manifest.bytes} bytes, and {free} are free")
 

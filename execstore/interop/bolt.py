@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import bisect
 import contextlib
-import fcntl
 import json
 import mmap
 import os
@@ -32,6 +31,13 @@ if TYPE_CHECKING:
     from execstore.interop.bolt_pages import Meta, Page
 
 __all__ = ["BoltFile", "Bucket", "main", "readable_key"]
+
+if sys.platform == "win32":
+    _READ = os.O_RDONLY | os.O_BINARY
+else:
+    import fcntl
+
+    _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not make it wait
 
 DEEPEST_NESTING = 200
 
@@ -163,7 +169,7 @@ class BoltFile:
         Raises: SourceBusyError, SourceDamagedError, OSError if the file can't be opened.
         """
         name = os.fspath(path)
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not make it wait
+        descriptor = os.open(name, _READ)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(os.close, descriptor)
             status = os.fstat(descriptor)
@@ -212,6 +218,8 @@ class BoltFile:
 
 def _lock(path: str, descriptor: int, status: os.stat_result, *, force: bool) -> tuple[str, ...]:
     """Take bbolt's lock (``flock``, shared) for as long as the file is open."""
+    if sys.platform == "win32":  # bbolt locks in another way there
+        return ("this system doesn't tell whether it is in use: make sure that no process writes to it",)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -225,6 +233,8 @@ def _lock(path: str, descriptor: int, status: os.stat_result, *, force: bool) ->
 
 def _lock_holder(status: os.stat_result) -> int | None:
     """The process that has the file locked, as far as Linux tells (``proc_locks(5)``)."""
+    if sys.platform != "linux":
+        return None
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
         for line in locks:

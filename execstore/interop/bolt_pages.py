@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -278,5 +279,5 @@ class Pages:
         self._reads_until_release -= 1
         if not self._reads_until_release:
             self._reads_until_release = PAGES_BEFORE_RELEASE
-            if hasattr(mmap, "MADV_DONTNEED"):
+            if sys.platform != "win32" and hasattr(mmap, "MADV_DONTNEED"):
                 self._view.madvise(mmap.MADV_DONTNEED)
