@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +45,11 @@ def print_json_array(values: Iterable[Any]) -> None:
 
 def terminal_width() -> int | None:
     """Return the terminal's width in columns, ``None`` if stdout isn't one (then nothing is cut)."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # noqa: PLC0415 - it is slow to load, and most output of scripts goes to no terminal
+
+    return shutil.get_terminal_size().columns
 
 
 def one_line(text: str) -> str:
