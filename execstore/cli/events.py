@@ -7,7 +7,7 @@ import time
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_read, time_options
-from execstore.cli.options import id_argument
+from execstore.cli.options import id_argument, page_options
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import Column, render_table
 from execstore.cli.times import TimeStyle, format_time
@@ -18,10 +18,11 @@ __all__ = ["command"]
 
 @click.command(name="events")
 @id_argument()
+@page_options("Only those behind the Nth, to go on page by page.")
 @time_options
 @json_option
 @click.pass_obj
-def command(settings: Settings, *, execution_id: str, as_json: bool) -> None:
+def command(settings: Settings, *, execution_id: str, limit: int | None, after: int, as_json: bool) -> None:
     """Show what happened to an execution, oldest first; the beginning of its ID is enough.
 
     \b
@@ -33,6 +34,7 @@ def command(settings: Settings, *, execution_id: str, as_json: bool) -> None:
             events = store.get_execution_events(execution.id)
         except ExecutionEventsNotFoundError:
             events = []
+    events = events[after:][:limit]
     if as_json:
         print_json_array(event.to_dict() for event in events)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_read, time_options
-from execstore.cli.options import id_argument
+from execstore.cli.options import id_argument, page_options
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import Column, cut, render_table, state_colour
 from execstore.cli.times import TimeStyle, format_time
@@ -26,10 +26,11 @@ _VALUE_WIDTH: Final = 60
 
 @click.command(name="history")
 @id_argument()
+@page_options("Only those behind this event, to go on page by page.")
 @time_options
 @json_option
 @click.pass_obj
-def command(settings: Settings, *, execution_id: str, as_json: bool) -> None:
+def command(settings: Settings, *, execution_id: str, limit: int | None, after: int, as_json: bool) -> None:
     """Show an execution's revisions that are still in the event log, oldest first, and what changed in each.
 
     The beginning of its ID is enough, but for one that was deleted.
@@ -43,12 +44,13 @@ def command(settings: Settings, *, execution_id: str, as_json: bool) -> None:
         except ExecutionNotFoundError:
             if not execution_id:
                 raise
-        revisions = store.history(execution_id)
+        revisions = [revision for revision in store.history(execution_id) if revision.seq_num > after][:limit]
     if as_json:
         print_json_array(revision.to_dict() for revision in revisions)
         return
     if not revisions:
-        note(f"the event log no longer holds a revision of {one_line(execution_id)}")
+        where = f"has no revision of {one_line(execution_id)} behind event {after}"
+        note(f"the event log {where if after else f'no longer holds a revision of {one_line(execution_id)}'}")
         return
     now_ns = time.time_ns()
     rows = [row for revision in revisions for row in _rows(revision, settings.time_style, now_ns)]

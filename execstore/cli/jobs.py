@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from execstore.cli.context import Settings, json_option, open_to_read, shorten_i
 from execstore.cli.output import note, one_line, print_json_array, print_lines, terminal_width
 from execstore.cli.table import WIDE_COLUMNS, Column, render_table
 from execstore.cli.times import TimeStyle, format_time
+from execstore.errors import ExecutionsNotFoundForJobError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,10 +56,11 @@ class _Job:
 @click.command(name="jobs")
 @click.option("--namespace", metavar="N", help="Only those of this namespace.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+@click.option("--after", metavar="ID", help="Only those behind this job in the list, to go on page by page.")
 @time_options
 @json_option
 @click.pass_obj
-def command(settings: Settings, *, namespace: str | None, limit: int | None, as_json: bool) -> None:
+def command(settings: Settings, *, namespace: str | None, limit: int | None, after: str | None, as_json: bool) -> None:
     """List the jobs that executions belong to, the most recently changed first.
 
     \b
@@ -67,7 +68,10 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, as_
     execstore jobs --json | jq -r '.[] | select(.states.Failed) | .name'
     """
     with open_to_read(settings) as store:
-        jobs = list(islice(_group(store.list_executions(namespace=namespace)), limit))
+        jobs = _group(store.list_executions(namespace=namespace))
+    if after is not None:
+        jobs = jobs[_place(jobs, after) + 1 :]
+    jobs = jobs[:limit]
     if as_json:
         print_json_array(job.to_dict() for job in jobs)
         return
@@ -99,6 +103,17 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, as_
         Column("STATES", minimum=12),
     )
     print_lines(render_table(columns, rows, width))
+
+
+def _place(jobs: list[_Job], prefix: str) -> int:
+    """Where the job of this ID is, or the only one whose ID begins with it."""
+    places = [place for place, job in enumerate(jobs) if job.job_id == prefix]
+    places = places or [place for place, job in enumerate(jobs) if job.job_id.startswith(prefix)]
+    if not places:
+        raise ExecutionsNotFoundForJobError(prefix)
+    if len(places) > 1:
+        raise InvalidArgumentError("--after", f"{prefix!r} is the beginning of {len(places)} jobs; give more of the ID")
+    return places[0]
 
 
 def _group(executions: Iterable[Execution]) -> list[_Job]:

@@ -29,6 +29,7 @@ __all__ = [
     "id_argument",
     "make_events",
     "older_than_option",
+    "page_options",
     "states_option",
 ]
 
@@ -113,6 +114,18 @@ def id_argument(*, several: bool = False) -> Callable[[Any], Any]:
     if several:
         return click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_ids)
     return click.argument("execution_id", metavar="ID", shell_complete=complete_ids)
+
+
+def page_options(after_help: str) -> Callable[[Any], Any]:
+    """Add ``--limit`` (``limit``, ``None`` for all) and ``--after`` (``after``, 0 for the beginning), both numbers."""
+
+    def add(function: Any) -> Any:
+        limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
+        return limit(
+            click.option("--after", type=click.IntRange(min=0), metavar="N", default=0, help=after_help)(function)
+        )
+
+    return add
 
 
 def complete_ids(
