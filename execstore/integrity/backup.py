@@ -52,6 +52,7 @@ __all__ = ["backup"]
 def backup(store: Store, destination: str | os.PathLike[str] | BinaryIO) -> BackupReport:
     """Write a backup; see `Store.backup`."""
     started = time.monotonic()
+    store.tree("backup")  # before anything is made at the destination
     if isinstance(destination, str | os.PathLike):
         report = _write_file(store, os.fspath(destination))
     else:
