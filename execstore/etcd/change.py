@@ -174,6 +174,9 @@ class EtcdChange(EtcdReader):
             self._snapshot = self._new_snapshot()
             return self._snapshot.ask_all(questions)
 
+    def _prepare(self, questions: Sequence[Question]) -> None:
+        self._ask(questions)
+
     def _get(self, key: bytes) -> bytes | None:
         if self._writes.tells(key):
             return self._writes.puts.get(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from execstore.errors import StoreCorruptedError
 from execstore.etcd.head import parse_head
 from execstore.etcd.keys import end_of, number_of
-from execstore.etcd.snapshot import Question
+from execstore.etcd.snapshot import Question, all_values
 from execstore.tree.paths import decode_name, encode_name
 from execstore.tree.reader import Name, WrongMarker
 from execstore.tree.segments import LogState
@@ -49,6 +49,10 @@ class EtcdReader:
         return self._read_values
 
     # --- what a change lays its own writes over ---
+
+    def _prepare(self, questions: Sequence[Question]) -> None:
+        """Ask together what is going to be asked for one by one."""
+        self._snapshot.ask_all(questions)
 
     def _get(self, key: bytes) -> bytes | None:
         found = self._snapshot.ask(Question(key))
@@ -110,6 +114,13 @@ class EtcdReader:
         start = self._keys.lines(collection, encode_name(key))
         found = self._list(start, end_of(start))
         return b"".join(value for _, value in found) if found else None
+
+    def many_lines_named(self, collection: str, names: Sequence[str]) -> list[bytes | None]:
+        """The lines under each of these names, in their order."""
+        starts = [self._keys.lines(collection, name) for name in names]
+        self._prepare([all_values(start) for start in starts])
+        found = [b"".join(value for _, value in self._list(start, end_of(start))) for start in starts]
+        return [lines or None for lines in found]
 
     def lines_bytes(self, collection: str, key: str) -> int:
         return len(self.lines(collection, key) or b"")

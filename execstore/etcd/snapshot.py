@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from execstore.etcd.gateway import Gateway
     from execstore.etcd.wire import KeyValue
 
-__all__ = ["CompactedError", "Habits", "Question", "Snapshot", "all_keys"]
+__all__ = ["CompactedError", "Habits", "Question", "Snapshot", "all_keys", "all_values"]
 
 _TOGETHER: Final = 100  # etcd takes 128 operations in a transaction
 _PAGE: Final = 2000
@@ -42,9 +42,14 @@ class Question(NamedTuple):
     limit: int = 0
 
 
-def all_keys(prefix: bytes) -> Question:
-    """What a look asks first that wants to know which keys begin with ``prefix``."""
-    return Question(prefix, end_of(prefix), keys_only=True, limit=_PAGE_OF_KEYS)
+def all_keys(start: bytes, end: bytes | None = None) -> Question:
+    """What `Snapshot.ask_for_all` asks first; without ``end``, of all keys that begin with ``start``."""
+    return Question(start, end_of(start) if end is None else end, keys_only=True, limit=_PAGE_OF_KEYS)
+
+
+def all_values(start: bytes, end: bytes | None = None) -> Question:
+    """The same with the values."""
+    return Question(start, end_of(start) if end is None else end, limit=_PAGE)
 
 
 class Habits:
@@ -129,7 +134,7 @@ class Snapshot:
     def ask_for_all(self, key: bytes, end: bytes, *, keys_only: bool = False) -> list[KeyValue]:
         """All keys of a range, however many: page by page."""
         limit = _PAGE_OF_KEYS if keys_only else _PAGE
-        found = page = self.ask(Question(key, end, keys_only, limit))
+        found = page = self.ask(all_keys(key, end) if keys_only else all_values(key, end))
         while len(page) == limit:
             page = self.ask(Question(page[-1].key + b"\0", end, keys_only, limit))
             found = found + page

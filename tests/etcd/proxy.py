@@ -46,6 +46,13 @@ class Proxy:
         self._delayed.clear()
         self._released.clear()
 
+    def cut(self) -> None:
+        """Break all connections there are."""
+        sockets, self._sockets = self._sockets, []
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._released.set()
         self._listener.close()

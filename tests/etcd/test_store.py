@@ -26,6 +26,7 @@ from execstore.errors import (
 from execstore.etcd.failures import EtcdError
 from execstore.etcd.keys import Keys, end_of
 from execstore.etcd.wire import put, range_request, transaction
+from execstore.schema import EXECUTION_EVENTS
 from execstore.watcher import EventIterator, GetEventsRequest
 from tests.etcd.conftest import engine_of
 from tests.etcd.server import cluster, etcdctl
@@ -166,6 +167,24 @@ def test_another_handle_learns_what_a_list_asks_for(open_store: EtcdStores) -> N
     store.create_execution(make_execution("e10"))
     assert len(other.get_executions("job1")) == 10
     assert calls_of(other, lambda: other.get_executions("job1")) == 1
+
+
+def test_the_lines_of_many_at_once(store: Store) -> None:
+    for number in range(3):
+        store.create_execution(make_execution(f"e{number}"), *[make_event(f"{number}-{n}") for n in range(number)])
+    names = ["e2", "none", "e0", "e1"]
+    one_by_one = store.look(lambda reader: [reader.lines(EXECUTION_EVENTS, name) for name in names])
+    assert one_by_one[0] is not None
+    assert one_by_one[0].count(b"\n") == 2
+    engine = engine_of(store)
+    before = engine.calls
+    assert engine.read(lambda reader: reader.many_lines_named(EXECUTION_EVENTS, names)) == one_by_one  # type: ignore[attr-defined]
+    assert engine.calls == before + 1
+    with store.begin_tx() as transaction:
+        transaction.add_execution_event("e2", make_event("more"))
+        change = transaction._change
+        found = change.many_lines_named(EXECUTION_EVENTS, names)  # type: ignore[attr-defined]
+        assert [None if lines is None else lines.count(b"\n") for lines in found] == [3, None, None, 1]
 
 
 def test_a_list_longer_than_a_transaction(store: Store) -> None:
