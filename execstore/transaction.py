@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from execstore import operations, queries
 from execstore.counters import CONFLICTS
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from execstore.states import ExecutionState
 
 __all__ = ["Transaction"]
+
+_T = TypeVar("_T")
 
 
 class Transaction:
@@ -150,6 +152,12 @@ class Transaction:
         """See `Store.get_checkpoint`."""
         check_checkpoint_name(name)
         return queries.get_checkpoint(self._open_change(), name)
+
+    # --- for the modules beside this one ---
+
+    def apply(self, operation: Callable[[Change], _T]) -> _T:
+        """Do an operation as a part of this transaction. See `Store.apply`."""
+        return operation(self._open_change())
 
     def _open_change(self) -> Change:
         if self.closed:

@@ -33,6 +33,7 @@ from execstore.errors import (
     StoreFullError,
     StoreReadOnlyError,
     StoreUnreachableError,
+    TransactionConflictError,
 )
 from execstore.forwarding.applying import Applied, apply_batch, apply_whole, store_stream
 from execstore.forwarding.batch import Rules, make_batch, named_executions
@@ -59,8 +60,15 @@ _CHECKPOINT_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 60.0
 _LISTED: Final = 100
 _IDS_A_SWEEP: Final = 256
+_LARGE: Final = 1 << 16
 _SAFETY: Final = 0.9  # operations aren't all of one size
-_OFFLINE: Final = (StoreBusyError, StoreFailedError, StoreFullError, StoreUnreachableError)
+_OFFLINE: Final = (
+    StoreBusyError,
+    StoreFailedError,
+    StoreFullError,
+    StoreUnreachableError,
+    TransactionConflictError,
+)
 
 
 @dataclass(slots=True)
@@ -409,7 +417,7 @@ class Forwarder:
         """Commit a batch; ``what`` names its executions. One that is too large for the central store is tried again
         with less; what is too large by itself is left out."""
         try:
-            applied = self._commit(operation)
+            applied = self._commit(operation, size)
         except ChangeTooLargeError as error:
             if self._maximum > 1:
                 self._maximum = max(int(self._maximum * min(error.limit / max(error.size, 1), 1) * _SAFETY), 1)
@@ -440,12 +448,25 @@ class Forwarder:
             _LOG.warning("%s", sentence)
             self._report.conflicts.append(sentence)
 
-    def _commit(self, operation: Callable[[Change, Callable[[], int]], Applied | None]) -> Applied | None:
-        """Do it, if the stream still is what it was made for; else look what another forwarder has made of it."""
+    def _commit(
+        self, operation: Callable[[Change, Callable[[], int]], Applied | None], size: int = 0
+    ) -> Applied | None:
+        """Do it, if the stream still is what it was made for; else look what another forwarder has made of it.
+
+        What is large keeps others out from its beginning on: where many forward at once, to an engine that compares at
+        the commit, it would hardly ever be through before one of the others.
+        """
         node = self._rules.node
         with _offline():
             destination = self._reached()
-            applied = destination.apply("forward", lambda change: operation(change, destination.rules.clock))
+            clock = destination.rules.clock
+            if size >= _LARGE:
+                with destination.begin_tx() as transaction:
+                    applied = transaction.apply(lambda change: operation(change, clock))
+                    if applied is None:
+                        transaction.rollback()
+            else:
+                applied = destination.apply("forward", lambda change: operation(change, clock))
             if applied is None:
                 self._stream = destination.look(lambda reader: read_stream(reader, node))
         if applied is not None:

@@ -57,7 +57,7 @@ def messages(store: Store) -> list[str]:
 class Kept:
     """What `kept` gives."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Any) -> None:
         self._store = store
 
     def close(self) -> None:

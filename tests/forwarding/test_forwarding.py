@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -28,7 +29,7 @@ from tests.forwarding.support import Kept, as_node, content, events_of, forward,
 from tests.support import log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from execstore.engine import Change
     from tests.conftest import StoreFactory
@@ -382,14 +383,27 @@ class Narrow(Kept):
     limit = 12
 
     def apply(self, method: str, operation: Callable[[Change], _T]) -> _T:
-        def limited(change: Change) -> _T:
-            result = operation(change)
-            steps = len(change.steps)  # type: ignore[attr-defined]
-            if steps > self.limit:
-                raise ChangeTooLargeError("central", steps, self.limit, "operations", "split it")
-            return result
+        return cast("_T", self._store.apply(method, lambda change: _limited(change, operation)))
 
-        return self._store.apply(method, limited)
+    @contextlib.contextmanager
+    def begin_tx(self) -> Iterator[NarrowTransaction]:
+        with self._store.begin_tx() as transaction:
+            yield NarrowTransaction(transaction)
+
+
+class NarrowTransaction(Kept):
+    """The same for its transactions."""
+
+    def apply(self, operation: Callable[[Change], _T]) -> _T:
+        return cast("_T", self._store.apply(lambda change: _limited(change, operation)))
+
+
+def _limited(change: Change, operation: Callable[[Change], _T]) -> _T:
+    result = operation(change)
+    steps = len(change.steps)  # type: ignore[attr-defined]
+    if steps > Narrow.limit:
+        raise ChangeTooLargeError("central", steps, Narrow.limit, "operations", "split it")
+    return result
 
 
 def test_batches_become_as_small_as_the_central_store_needs_them(open_store: StoreFactory) -> None:
