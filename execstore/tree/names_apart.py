@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from execstore.errors import UnsupportedFilesystemError
 from execstore.tree.format_file import CASE_SAFE, PLAIN
-from execstore.tree.names import CHANGE_LOCK_PATH
+from execstore.tree.names import CHANGE_LOCK_PATH, FORMAT_PATH
 from execstore.tree.paths import NAME_LIMIT
 
 if TYPE_CHECKING:
@@ -89,9 +89,15 @@ def with_names(fs: FileSystem, path: str, layout: Layout, names: str) -> FileSys
 
     Raises:
         UnsupportedFilesystemError: the store's names may differ in nothing but case, and were brought to a file system
-            that doesn't tell them apart.
+            that doesn't tell them apart; or it doesn't even keep the case that a name was given.
     """
     if names == CASE_SAFE:
+        if FORMAT_PATH not in fs.names(""):
+            raise UnsupportedFilesystemError(
+                path,
+                "a file system that turns capital letters into small ones",
+                "it must keep names as they are given; mount it with other options (vfat: shortname=mixed)",
+            )
         return NamesApart(fs, layout.fixed_groups)
     if is_case_blind(fs):
         raise UnsupportedFilesystemError(
@@ -194,6 +200,10 @@ class NamesApart:
     def size(self, path: str) -> int | None:
         kept = self._sought_path(path)
         return None if kept is None else self._inner.size(kept)
+
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        kept = self._sought_path(path)
+        return None if kept is None else self._inner.stamp(kept)
 
     def kind(self, path: str) -> str | None:
         kept = self._sought_path(path)
