@@ -92,7 +92,8 @@ def with_names(fs: FileSystem, path: str, layout: Layout, names: str) -> FileSys
             that doesn't tell them apart; or it doesn't even keep the case that a name was given.
     """
     if names == CASE_SAFE:
-        if FORMAT_PATH not in fs.names(""):
+        top = fs.names("")
+        if FORMAT_PATH not in top and FORMAT_PATH.lower() in top:
             raise UnsupportedFilesystemError(
                 path,
                 "a file system that turns capital letters into small ones",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import shutil
 import stat
@@ -128,7 +129,10 @@ class WindowsFileSystem:
                 if explained is not error or getattr(error, "winerror", None) not in _IN_USE:
                     raise explained from None
                 now = time.monotonic()
-                deadline = deadline or now + PATIENCE_SECONDS
+                if not deadline:
+                    deadline = now + PATIENCE_SECONDS
+                    # It may be this very process: a store's files are closed with its last user, not by its `close`.
+                    gc.collect()
                 if now >= deadline:
                     raise OSError(
                         errno.EBUSY, f"another program has kept it open for {PATIENCE_SECONDS:g} s", path
@@ -183,6 +187,10 @@ class WindowsFileSystem:
     def size(self, path: str) -> int | None:
         status = self._status(path)
         return None if status is None else status.st_size
+
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        status = self._status(path)
+        return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def kind(self, path: str) -> str | None:
         status = self._status(path)
