@@ -14,7 +14,7 @@ from execstore.top.board import rule
 from execstore.top.text import cut_middle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from textual import events
     from textual.binding import BindingType
@@ -41,9 +41,8 @@ class ListColumn(NamedTuple):
 
 
 class ListRow(NamedTuple):
-    """``key`` stays while the row changes; ``styles`` has one for each cell; ``target`` is what it is opened by."""
+    """``styles`` has one for each cell; ``target`` is what the row is opened by."""
 
-    key: str
     cells: tuple[str, ...]
     styles: tuple[str, ...]
     target: str
@@ -102,41 +101,45 @@ class Listing(Widget, can_focus=True):
         self._columns = tuple(columns)
         self._empty = "reading the store…"
         self._follows = self._is_at_end = follows
-        self._rows: tuple[ListRow, ...] = ()
+        self._keys: Sequence[str] = ()
+        self._make: Callable[[int], ListRow] | None = None
         self._title = title
         self._remark = ""
         self._cursor = 0
         self._top = 0
 
     @property
-    def rows(self) -> tuple[ListRow, ...]:
+    def rows(self) -> list[ListRow]:
         """What is in it, also what isn't drawn."""
-        return self._rows
+        return [] if self._make is None else [self._make(index) for index in range(len(self._keys))]
 
     @property
     def current(self) -> ListRow | None:
         """The row that a key would act on; ``None`` if there is none."""
-        return self._rows[self._cursor] if self._rows else None
+        return self._make(self._cursor) if self._make is not None and self._keys else None
 
-    def show(self, title: str, remark: str, rows: Sequence[ListRow], *, empty: str) -> None:
-        """Show these rows instead. The cursor stays on the row that it is on; if that is gone, at its place."""
-        current = self.current
-        self._title, self._remark, self._rows = title, remark, tuple(rows)
-        self._empty = empty
+    def show(self, title: str, remark: str, keys: Sequence[str], make: Callable[[int], ListRow], *, empty: str) -> None:
+        """Show these rows instead. The cursor stays on the row that it is on; if that is gone, at its place.
+
+        :param keys: of each row what stays while the row changes.
+        :param make: gives a row by its place; only those that are drawn are made.
+        :param empty: what to say if there are none.
+        """
+        current = self._keys[self._cursor] if self._keys else None
+        self._title, self._remark, self._empty = title, remark, empty
+        self._keys, self._make = keys, make
         if self._is_at_end:
-            self._cursor = len(self._rows) - 1
-        elif current is not None:
-            places = (index for index, row in enumerate(self._rows) if row.key == current.key)
-            place = next(places, None)
-            if place is not None:
-                self._top += place - self._cursor  # what is looked at stays where it is on the screen
-                self._cursor = place
+            self._cursor = len(keys) - 1
+        elif current is not None and current in keys:
+            place = keys.index(current)
+            self._top += place - self._cursor  # what is looked at stays where it is on the screen
+            self._cursor = place
         self._settle()
 
     def _settle(self) -> None:
-        self._cursor = max(min(self._cursor, len(self._rows) - 1), 0)
+        self._cursor = max(min(self._cursor, len(self._keys) - 1), 0)
         visible = max(self._visible, 1)
-        self._top = max(min(self._top, self._cursor, len(self._rows) - visible), self._cursor - visible + 1, 0)
+        self._top = max(min(self._top, self._cursor, len(self._keys) - visible), self._cursor - visible + 1, 0)
         self.refresh()
 
     @property
@@ -153,11 +156,11 @@ class Listing(Widget, can_focus=True):
         remark = self._remark if self._is_at_end or not self._follows else f"End: follow again · {self._remark}"
         lines = [rule(self._title, remark, width, is_focused=self.has_focus)]
         widths = column_widths(self._columns, width)
-        if self._rows:
+        if self._keys and self._make is not None:
             titles = [column.title for column in self._columns]
             lines.append(self._line(titles, ["dim"] * len(titles), widths, width))
-            for index in range(self._top, min(self._top + self._visible, len(self._rows))):
-                row = self._rows[index]
+            for index in range(self._top, min(self._top + self._visible, len(self._keys))):
+                row = self._make(index)
                 is_current = index == self._cursor and self.has_focus
                 styles = ["reverse"] * len(row.cells) if is_current else row.styles
                 lines.append(self._line(row.cells, styles, widths, width, "reverse" if is_current else ""))
@@ -188,7 +191,7 @@ class Listing(Widget, can_focus=True):
     def action_move(self, by: int) -> None:
         """Move the cursor."""
         self._cursor += by
-        self._is_at_end = self._follows and self._cursor >= len(self._rows) - 1
+        self._is_at_end = self._follows and self._cursor >= len(self._keys) - 1
         self._settle()
 
     def action_page(self, by: int) -> None:
@@ -197,12 +200,13 @@ class Listing(Widget, can_focus=True):
 
     def action_end(self, to: int) -> None:
         """Move the cursor to the first or to the last row."""
-        self.action_move(to * len(self._rows))
+        self.action_move(to * len(self._keys))
 
     def action_open(self) -> None:
         """Ask for the current row to be opened."""
-        if self.current is not None and self.current.target:
-            self.post_message(self.Opened(self.current.target))
+        current = self.current
+        if current is not None and current.target:
+            self.post_message(self.Opened(current.target))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """As a key would."""
@@ -217,7 +221,7 @@ class Listing(Widget, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Move the cursor to a row; twice opens it."""
         index = self._top + event.y - 2
-        if event.y >= 2 and index < len(self._rows):
+        if event.y >= 2 and index < len(self._keys):
             self.action_move(index - self._cursor)
             if event.chain > 1:
                 self.action_open()

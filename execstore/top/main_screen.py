@@ -25,7 +25,7 @@ from execstore.top.listing import ListColumn, Listing, ListRow
 from execstore.top.text import age, clock, cut_middle, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from textual import events
     from textual.app import ComposeResult
@@ -124,6 +124,7 @@ class MainScreen(Screen[None]):
         self._is_turned = False
         self._newest: Snapshot | None = None
         self._shown: Snapshot | None = None
+        self._shown_events: tuple[Sequence[EventRow] | None, Filter] = (None, chosen)
         self._note = ""
         self._is_composed = False
         # Kept, rather than looked for: a last snapshot may come while the screen is being taken down.
@@ -232,11 +233,16 @@ class MainScreen(Screen[None]):
         self._executions.show(
             title,
             " · ".join(filter(None, remarks)),
-            [] if is_old else [_execution_list_row(row, now_ns) for row in rows],
+            [] if is_old else [row.execution_id for row in rows],
+            lambda index: _execution_list_row(rows[index], now_ns),
             empty="reading the store…" if is_old else empty,
         )
 
     def _show_events(self, snapshot: Snapshot) -> None:
+        shown = (snapshot.events, self._filter)
+        if self._shown_events[0] is shown[0] and self._shown_events[1] == shown[1]:
+            return  # as nearly always in a store that rests
+        self._shown_events = shown
         rows = [row for row in snapshot.events if self._filter.takes_event(row)]
         remarks = []
         if snapshot.skipped_events:
@@ -245,7 +251,13 @@ class MainScreen(Screen[None]):
             remarks.append(f"{number(len(rows))} of the last {number(len(snapshot.events))}")
         remarks.append("newest last")
         empty = "none yet" if not snapshot.events else f"none of the last {number(len(snapshot.events))} fits"
-        self._events.show("Events", " · ".join(remarks), [_event_list_row(row) for row in rows], empty=empty)
+        self._events.show(
+            "Events",
+            " · ".join(remarks),
+            [str(row.seq_num) for row in rows],
+            lambda index: _event_list_row(rows[index]),
+            empty=empty,
+        )
 
     def on_resize(self, event: events.Resize) -> None:  # noqa: ARG002
         """Arrange all anew."""
@@ -369,14 +381,14 @@ def _execution_list_row(row: ExecutionRow, now_ns: int) -> ListRow:
         age(now_ns - row.modify_time),
         one_line(row.message),
     )
-    return ListRow(row.execution_id, cells, ("", "", state_colour(row.state) or "", "", "", ""), row.execution_id)
+    return ListRow(cells, ("", "", state_colour(row.state) or "", "", "", ""), row.execution_id)
 
 
 def _event_list_row(row: EventRow) -> ListRow:
     colour = (state_colour(row.states[-1]) or "") if row.states else ""
     text = row.text if row.execution_id else f"{row.operation} {row.object_type}: {row.text}"
     cells = (str(row.seq_num), clock(row.time_ns), one_line(row.execution_id) or "-", one_line(text))
-    return ListRow(str(row.seq_num), cells, ("dim", "dim", "", colour), row.execution_id)
+    return ListRow(cells, ("dim", "dim", "", colour), row.execution_id)
 
 
 def key_line(keys: Iterable[tuple[str, str]], width: int) -> Text:

@@ -91,6 +91,7 @@ class Source:
         self._executions = ExecutionList(store)
         self._asked = Filter()
         self._events: deque[EventRow] = deque(maxlen=KEPT_EVENTS)
+        self._event_rows: tuple[EventRow, ...] = ()  # the same until there is another event
         self._jobs: dict[str, tuple[str, str]] = {}
         self._readings: deque[Reading] = deque(maxlen=_RATE_NS // 100_000_000)
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
@@ -303,7 +304,7 @@ class Source:
     def _is_interrupted(self) -> bool:
         return self._is_left or self._asked != self._executions.selection
 
-    def _take_rows(self, events: Iterable[Event]) -> None:
+    def _take_rows(self, events: list[Event]) -> None:
         for event in events:
             row = event_row(event)
             if row.job_id:
@@ -312,6 +313,8 @@ class Source:
                 if len(self._jobs) > _KEPT_JOBS:
                     del self._jobs[next(iter(self._jobs))]
             self._events.append(row)
+        if events:
+            self._event_rows = tuple(self._with_job(row) for row in self._events)
 
     def _list(self) -> None:
         """List the executions that are to be shown anew. What happens meanwhile comes with the log."""
@@ -334,7 +337,7 @@ class Source:
             selection=self._executions.selection,
             executions=self._executions.rows(),
             are_all=self._executions.are_all,
-            events=tuple(self._with_job(row) for row in self._events),
+            events=self._event_rows,
             skipped_events=self._skipped,
             events_per_second=events_per_second,
             commits_per_second=commits_per_second,

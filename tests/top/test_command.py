@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -239,11 +240,14 @@ def test_printing_loads_no_textual(filled: Store) -> None:
 # --- on a real terminal ---------------------------------------------------------------------------------------------
 
 
+_TERMINALS = itertools.count()  # a server of its own for each, since one that ends takes its time
+
+
 class Terminal:
     """A shell in a tmux of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._tmux = ["tmux", "-L", f"execstore-{os.getpid()}", "-f", "/dev/null"]
+        self._tmux = ["tmux", "-L", f"execstore-{os.getpid()}-{next(_TERMINALS)}", "-f", "/dev/null"]
         environment = {name: value for name, value in os.environ.items() if name not in {"TMUX", "NO_COLOR"}}
         environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), "LC_ALL": "C.UTF-8"}
         environment["PS1"] = "$ "
