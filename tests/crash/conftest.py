@@ -26,7 +26,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def same_store_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store's random ID goes into every checksum."""
-    monkeypatch.setattr("execstore.tree.recovery.secrets.token_hex", lambda count: "5eed" * (count // 2))
+    monkeypatch.setattr("secrets.token_hex", lambda count: "5eed" * (count // 2))
 
 
 class Effort:
