@@ -60,6 +60,7 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "EngineStatus",
+    "KeepingReader",
     "LogState",
     "Name",
     "Reader",
@@ -178,6 +179,27 @@ class BulkReader(Reader, Protocol):
 
     def records_named(self, collection: str, names: Sequence[str]) -> list[bytes | None]:
         """What `record_named` gives for each of these names, in their order."""
+
+
+class KeepingReader(Reader, Protocol):
+    """A reader that remembers what was made of a document or of lines, as long as they are the same. Optional.
+
+    Queries use these where a reader has them. For one collection it is always the same ``make``, whose errors are let
+    through; of what it keeps it gives out a ``copy``. What isn't there is ``None``.
+    """
+
+    def record_made(
+        self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]
+    ) -> _T | None:
+        """``make(record(collection, key))``, maybe made before."""
+
+    def record_named_made(
+        self, collection: str, name: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]
+    ) -> _T | None:
+        """``make(record_named(collection, name))``, maybe made before."""
+
+    def lines_made(self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
+        """``make(lines(collection, key))``, maybe made before."""
 
 
 class Change(Reader, Protocol):

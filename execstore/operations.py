@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from execstore.codec import CodecError, encode_text
+from execstore.codec import encode_text
 from execstore.errors import (
     CheckpointNameBlankError,
     ExecutionAlreadyExistsError,
@@ -24,6 +24,7 @@ from execstore.errors import (
 )
 from execstore.merge import merge_execution
 from execstore.models import Event, Execution, ExecutionEvent, UpdateExecutionRequest
+from execstore.queries import find_execution
 from execstore.records import (
     compact,
     encode_checkpoint,
@@ -31,7 +32,6 @@ from execstore.records import (
     encode_execution,
     encode_upsert,
     parse_event,
-    parse_execution,
 )
 from execstore.schema import (
     CHECKPOINTS,
@@ -70,7 +70,6 @@ __all__ = [
     "add_execution_event",
     "create_execution",
     "delete_execution",
-    "load_execution",
     "prepare_events",
     "store_checkpoint",
     "store_event",
@@ -114,26 +113,6 @@ def prepare_events(execution_id: str, events: Iterable[Event | None], rules: Rul
     return prepared
 
 
-def load_execution(change: Change, execution_id: str) -> tuple[bytes, Execution]:
-    """The execution's record and what it says.
-
-    Raises:
-        ExecutionNotFoundError
-        StoreCorruptedError: the record can't be read.
-    """
-    check_key(execution_id, "execution_id")
-    record = change.record(EXECUTIONS, execution_id)
-    if record is None:
-        raise ExecutionNotFoundError(execution_id)
-    try:
-        execution = parse_execution(record)
-    except (CodecError, InvalidExecutionError) as error:
-        raise change.damage(EXECUTIONS, execution_id, str(error)) from error
-    if execution.id != execution_id:
-        raise change.damage(EXECUTIONS, execution_id, f"it holds execution {execution.id!r}")
-    return record, execution
-
-
 def create_execution(change: Change, execution: Execution, events: Sequence[Event | None], rules: Rules) -> Execution:
     """Store a new execution with its events; returns it as it is stored.
 
@@ -174,7 +153,7 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
     validate_condition(request.condition)
     validate_new_values(request.new_values, request.execution_id)
     prepared = prepare_events(request.execution_id, request.events, rules)
-    old_record, stored = load_execution(change, request.execution_id)
+    old_record, stored = find_execution(change, request.execution_id)
     _check_condition(stored, request.condition)
     if stored.compute_state.state_type.is_terminal:
         new_state = request.new_values.compute_state.state_type.value
@@ -203,7 +182,7 @@ def delete_execution(change: Change, execution_id: str, rules: Rules) -> None:
     Raises:
         ExecutionNotFoundError
     """
-    record, stored = load_execution(change, execution_id)
+    record, stored = find_execution(change, execution_id)
     now = _next_time(change, rules)
     state = stored.compute_state.state_type.value
     change.remove_record(EXECUTIONS, execution_id)

@@ -31,7 +31,8 @@ from execstore.errors import (
     StoreClosedError,
     TransactionConflictError,
 )
-from execstore.operations import delete_execution, load_execution
+from execstore.operations import delete_execution
+from execstore.queries import find_execution
 from execstore.records import parse_execution
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, STATE_INDEX, TIME
 from execstore.states import ExecutionState
@@ -185,7 +186,7 @@ def _delete(change: Change, going: Sequence[Candidate], rules: Rules) -> list[Ca
     gone: list[Candidate] = []
     for each in going:
         try:
-            _, stored = load_execution(change, each.execution_id)
+            _, stored = find_execution(change, each.execution_id)
         except ExecutionNotFoundError:
             continue
         except ExecStoreError as error:

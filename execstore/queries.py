@@ -15,7 +15,15 @@ from execstore.errors import (
     ExecutionsNotFoundForJobError,
     InvalidExecutionError,
 )
-from execstore.records import parse_checkpoint, parse_event, parse_execution
+from execstore.records import (
+    ReadEvents,
+    ReadExecution,
+    copy_of_events,
+    copy_of_execution,
+    parse_checkpoint,
+    read_events,
+    read_execution,
+)
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
 from execstore.states import ExecutionState
 from execstore.validation import check_key
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "counts",
+    "find_execution",
     "get_checkpoint",
     "get_execution",
     "get_execution_count",
@@ -43,17 +52,26 @@ _LIVE = tuple(state for state in ExecutionState if state.is_executing)
 
 def get_execution(reader: Reader, execution_id: str) -> Execution:
     """Raises ``ExecutionNotFoundError``, or ``StoreCorruptedError`` if its record can't be read."""
+    return find_execution(reader, execution_id).execution
+
+
+def find_execution(reader: Reader, execution_id: str) -> ReadExecution:
+    """The same with its record."""
     check_key(execution_id, "execution_id")
-    record = reader.record(EXECUTIONS, execution_id)
-    if record is None:
-        raise ExecutionNotFoundError(execution_id)
+    record_made = getattr(reader, "record_made", None)  # of a KeepingReader
     try:
-        execution = parse_execution(record)
+        if record_made is not None:
+            found: ReadExecution | None = record_made(EXECUTIONS, execution_id, read_execution, copy_of_execution)
+        else:
+            record = reader.record(EXECUTIONS, execution_id)
+            found = None if record is None else read_execution(record)
     except (CodecError, InvalidExecutionError) as error:
         raise reader.damage(EXECUTIONS, execution_id, str(error)) from error
-    if execution.id != execution_id:
-        raise reader.damage(EXECUTIONS, execution_id, f"it holds execution {execution.id!r}")
-    return execution
+    if found is None:
+        raise ExecutionNotFoundError(execution_id)
+    if found.execution.id != execution_id:
+        raise reader.damage(EXECUTIONS, execution_id, f"it holds execution {found.execution.id!r}")
+    return found
 
 
 def get_executions(reader: Reader, job_id: str) -> list[Execution]:
@@ -92,16 +110,18 @@ def get_execution_events(reader: Reader, execution_id: str) -> list[Event]:
     A line that can't be read is left out with a warning. Raises ``ExecutionEventsNotFoundError`` if there is no event.
     """
     check_key(execution_id, "execution_id")
-    lines = reader.lines(EXECUTION_EVENTS, execution_id)
-    events: list[Event] = []
-    for number, line in enumerate((lines or b"").rstrip(b"\n").split(b"\n") if lines else (), start=1):
-        try:
-            events.append(parse_event(line))
-        except (CodecError, InvalidExecutionError) as error:
-            _LOG.warning("line %d of the events of execution %s is damaged: %s", number, execution_id, error)
-    if not events:
-        raise ExecutionEventsNotFoundError(execution_id)
-    return events
+    lines_made = getattr(reader, "lines_made", None)  # of a KeepingReader
+    if lines_made is not None:
+        read: ReadEvents | None = lines_made(EXECUTION_EVENTS, execution_id, read_events, copy_of_events)
+    else:
+        lines = reader.lines(EXECUTION_EVENTS, execution_id)
+        read = None if lines is None else read_events(lines)
+    if read is not None:
+        for number, reason in read.damage:
+            _LOG.warning("line %d of the events of execution %s is damaged: %s", number, execution_id, reason)
+        if read.events:
+            return list(read.events)
+    raise ExecutionEventsNotFoundError(execution_id)
 
 
 def get_checkpoint(reader: Reader, name: str) -> int:
@@ -168,23 +188,27 @@ def _load(reader: Reader, names: Iterable[str], wanted: Callable[[Execution], bo
     whole list down (the reference's lists fail)."""
     names = list(names)
     records_named = getattr(reader, "records_named", None)  # of a BulkReader
+    record_made = getattr(reader, "record_named_made", None)  # of a KeepingReader
     records = None if records_named is None else records_named(EXECUTIONS, names)
     found: list[Execution] = []
     for number, name in enumerate(names):
         try:
-            record = reader.record_named(EXECUTIONS, name) if records is None else records[number]
-            if record is None:
+            if record_made is not None:
+                read: ReadExecution | None = record_made(EXECUTIONS, name, read_execution, copy_of_execution)
+            else:
+                record = reader.record_named(EXECUTIONS, name) if records is None else records[number]
+                read = None if record is None else read_execution(record)
+            if read is None:
                 _LOG.warning("an index names execution %s, which isn't there; run 'execstore verify'", name)
                 continue
-            execution = parse_execution(record)
         except (CodecError, InvalidExecutionError) as error:
             _LOG.warning("execution %s is damaged: %s; run 'execstore verify'", name, error)
             continue
         except ExecStoreError as error:
             _LOG.warning("execution %s can't be read: %s", name, error)
             continue
-        if wanted(execution):
-            found.append(execution)
+        if wanted(read.execution):
+            found.append(read.execution)
     return found
 
 

@@ -7,7 +7,7 @@ object in one line: that is how a record gets into a line of the event log witho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from execstore import codec
 from execstore.codec import CodecError, encode_text
@@ -15,6 +15,7 @@ from execstore.errors import InvalidExecutionError
 from execstore.members import read_count, read_text
 from execstore.models import Execution
 from execstore.parts import Event
+from execstore.unshared import unshared
 from execstore.validation import check_event, check_execution
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from execstore.parts import RunCommandResult, SpecConfig, State
 
 __all__ = [
+    "ReadEvents",
+    "ReadExecution",
     "compact",
+    "copy_of_events",
+    "copy_of_execution",
     "encode_checkpoint",
     "encode_event",
     "encode_execution",
@@ -31,10 +36,26 @@ __all__ = [
     "parse_checkpoint",
     "parse_event",
     "parse_execution",
+    "read_events",
+    "read_execution",
 ]
 
 _Encode: TypeAlias = "Callable[..., bytes]"
 _NEXT_LINE: Final = ",\n"
+
+
+class ReadExecution(NamedTuple):
+    """A record, and the execution that it says."""
+
+    record: bytes
+    execution: Execution
+
+
+class ReadEvents(NamedTuple):
+    """The events of an execution, and which lines can't be read: number, from 1 on, and reason."""
+
+    events: tuple[Event, ...]
+    damage: tuple[tuple[int, str], ...]
 
 
 def encode_execution(execution: Execution, *, trusted: bool = False) -> bytes:
@@ -131,6 +152,16 @@ def parse_execution(data: bytes) -> Execution:
     return Execution.from_json(data)
 
 
+def read_execution(record: bytes) -> ReadExecution:
+    """A record with its execution. Raises what `parse_execution` raises."""
+    return ReadExecution(record, parse_execution(record))
+
+
+def copy_of_execution(read: ReadExecution) -> ReadExecution:
+    """One that shares nothing changeable with it; see ``unshared``."""
+    return ReadExecution(read.record, unshared(read.execution))
+
+
 def compact(record: bytes) -> bytes:
     """A record's JSON in one line, without a newline at its end."""
     return record.replace(b"\n", b"")
@@ -157,6 +188,23 @@ def parse_event(data: bytes) -> Event:
     :raises InvalidExecutionError: if it is JSON, but no event.
     """
     return Event.from_dict(codec.decode(data))
+
+
+def read_events(lines: bytes) -> ReadEvents:
+    """The events of lines, each with its newline."""
+    events: list[Event] = []
+    damage: list[tuple[int, str]] = []
+    for number, line in enumerate(lines.rstrip(b"\n").split(b"\n") if lines else (), start=1):
+        try:
+            events.append(parse_event(line))
+        except (codec.CodecError, InvalidExecutionError) as error:
+            damage.append((number, str(error)))
+    return ReadEvents(tuple(events), tuple(damage))
+
+
+def copy_of_events(read: ReadEvents) -> ReadEvents:
+    """One that shares nothing changeable with it; see ``unshared``."""
+    return ReadEvents(tuple(unshared(event) for event in read.events), read.damage)
 
 
 def encode_upsert(current: bytes | None, previous: bytes | None, events: Sequence[bytes] | None = None) -> bytes:

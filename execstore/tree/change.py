@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from execstore.tree.filesystem import FileSystem
+    from execstore.tree.kept import Kept
     from execstore.tree.layout import Layout
 
 __all__ = ["Change"]
@@ -31,12 +32,14 @@ class Change(Reader):
         values: Mapping[str, Any],
         layout: Layout,
         rotation: Rotation,
+        kept: Kept | None = None,
+        transaction: int = 0,
     ) -> None:
         self._own = Overlay()
         self._log_lines: list[bytes] = []
         self._log_segment = self._log_offset = 0
         self._seen = 0  # how many of the steps are in the overlay: most changes never read what they wrote
-        super().__init__(fs, root, (self._own, *layers), dict(values))
+        super().__init__(fs, root, (self._own, *layers), dict(values), kept, transaction)
         self._layout = layout
         self._rotation = rotation
         self.steps: list[Step] = []

@@ -159,6 +159,10 @@ class PosixFileSystem:
                 return None
             raise
 
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        status = self._status(path)
+        return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
     def names(self, path: str) -> list[str]:
         try:
             descriptor, transient = self._folder(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from execstore.errors import StoreCorruptedError
 from execstore.tree.names import NEW_NAME, RESERVE_FOLDER, engine_names
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from execstore.tree.filesystem import FileSystem
+    from execstore.tree.kept import Kept
     from execstore.tree.layout import Layout
+
+_T = TypeVar("_T")
 
 __all__ = ["MAXIMUM_FILE_BYTES", "Name", "Reader", "WrongMarker"]
 
 # No file of a store is larger, but for the log's segments, which are read in parts. A file of 10 GB is damage.
 MAXIMUM_FILE_BYTES = 1 << 30
 
+_NAME_BYTES = 100  # what one takes in memory, about
 _END_BYTES = 4096  # most lines are shorter
 
 _NOT_OURS = {
@@ -70,12 +74,21 @@ def _is_name_of(file_name: str, suffix: str) -> bool:
 class Reader:
     """One look at the store's content by collections and keys.
 
-    ``layers`` are laid over the files, the topmost first. ``values`` are the head's.
+    ``layers`` are laid over the files, the topmost first. ``values`` are the head's. ``kept`` is what was made of the
+    files before, as of ``transaction``.
     """
 
     def __init__(
-        self, fs: FileSystem, root: str, layers: Sequence[Overlay] = (), values: Mapping[str, Any] | None = None
+        self,
+        fs: FileSystem,
+        root: str,
+        layers: Sequence[Overlay] = (),
+        values: Mapping[str, Any] | None = None,
+        kept: Kept | None = None,
+        transaction: int = 0,
     ) -> None:
+        self._kept = kept
+        self._transaction = transaction
         self._fs = fs
         self._root = root
         self._layers = tuple(layers)
@@ -108,6 +121,49 @@ class Reader:
     def record_named(self, collection: str, name: str) -> bytes | None:
         """The document under a name that `names` or `members` gave."""
         return self._read(f"{collection}/{name}.json")
+
+    # --- made sense of before ---
+
+    def record_made(
+        self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]
+    ) -> _T | None:
+        """What ``make`` makes of the document under this key, ``None`` if there is none; maybe a ``copy`` of what was
+        made before. Its errors are let through. For one collection it is always the same ``make``."""
+        return self._made(record_path(collection, key), make, copy)
+
+    def record_named_made(
+        self, collection: str, name: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]
+    ) -> _T | None:
+        """The same of a name that `names` or `members` gave."""
+        return self._made(f"{collection}/{name}.json", make, copy)
+
+    def lines_made(self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
+        """The same of the lines under a key."""
+        return self._made(lines_path(collection, key), make, copy)
+
+    def _made(self, path: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
+        self._catch_up()
+        kept = self._kept
+        entry, is_worth_keeping = None, False
+        if kept is not None and not any(layer.get(path) for layer in self._layers):
+            entry, is_worth_keeping = kept.look(self._transaction, path)
+        stamp = self._stamp(path) if is_worth_keeping else None
+        if entry is not None and entry.stamp == stamp:
+            found: _T = entry.value
+            return copy(found)
+        data = self._read(path)
+        if data is None:
+            return None
+        made = make(data)
+        if stamp and kept is not None:
+            kept.put(self._transaction, path, stamp, copy(made), len(data))
+        return made
+
+    def _stamp(self, path: str) -> tuple[int, ...] | None:
+        try:
+            return self._fs.stamp(path)
+        except OSError as error:
+            raise self._failure(path, error) from error
 
     def lines(self, collection: str, key: str) -> bytes | None:
         """The lines under this key, ``None`` if there are none."""
@@ -147,11 +203,23 @@ class Reader:
 
     def members(self, index: str, group: str) -> list[str]:
         """The names of the records that an index has under a group, unsorted."""
-        return [name for name in self._names(f"{index}/{encode_name(group)}") if not name.startswith(DOTTED)]
+        return self.members_named(index, encode_name(group))
 
     def members_named(self, index: str, group_name: str) -> list[str]:
         """The same by the name that `groups` gave."""
-        return [name for name in self._names(f"{index}/{group_name}") if not name.startswith(DOTTED)]
+        folder = f"{index}/{group_name}"
+        self._catch_up()
+        kept = self._kept
+        entry, is_worth_keeping = None, False
+        if kept is not None and not any(layer.names(folder) for layer in self._layers):
+            entry, is_worth_keeping = kept.look(self._transaction, folder)
+        stamp = self._stamp(folder) if is_worth_keeping else None
+        if entry is not None and entry.stamp == stamp:
+            return list(entry.value)
+        members = [name for name in self._names(folder) if not name.startswith(DOTTED)]
+        if stamp and kept is not None:
+            kept.put(self._transaction, folder, stamp, tuple(members), _NAME_BYTES * len(members))
+        return members
 
     def groups(self, index: str) -> list[Name]:
         """The names of an index's groups, unsorted; a group may be empty."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.journal import JournalFiles, Record
+    from execstore.tree.kept import Kept
     from execstore.tree.lock import Handles, Lock
 
 __all__ = ["Parts", "Reading", "Writer"]
@@ -52,14 +53,17 @@ class Parts(NamedTuple):
     change_lock: Lock
     flush_lock: Lock
     handles: Handles
+    kept: Kept
     timeout_seconds: float
 
 
 class _View(NamedTuple):
-    """What to lay over the files to see one moment, and the head's values then."""
+    """What to lay over the files to see one moment, and the head's values then. ``transaction``: which one the files
+    alone show, if they do; what is kept of them may be used then."""
 
     layers: tuple[Overlay, ...]
     values: Mapping[str, Any]
+    transaction: int | None = None
 
 
 class _Cut(NamedTuple):
@@ -110,7 +114,8 @@ class Reading:
                 head = head_file.at(line)
                 if head is not None:
                     try:
-                        result = look(Reader(self._parts.fs, self._parts.path, (), head.values))
+                        parts = self._parts
+                        result = look(Reader(parts.fs, parts.path, (), head.values, parts.kept, head.published))
                     except Exception:
                         if head_file.first_line() == line:
                             raise
@@ -160,7 +165,9 @@ class Reading:
             lock.release()
 
     def _reader(self, view: _View) -> Reader:
-        return Reader(self._parts.fs, self._parts.path, view.layers, view.values)
+        if view.transaction is None:
+            return Reader(self._parts.fs, self._parts.path, view.layers, view.values)
+        return Reader(self._parts.fs, self._parts.path, (), view.values, self._parts.kept, view.transaction)
 
     # --- without the right to change anything ---
 
@@ -193,7 +200,7 @@ class Reading:
             return self._cut.view
         head = self._parts.head.at(line)
         if head is not None and head.begun == head.published:
-            return _View((), head.values)
+            return _View((), head.values, head.published)
         # If its publisher died, was stopped or can't write, what it was publishing is durable in the journal.
         return self._journaled_view(head, writer) if may_be_stuck else None
 

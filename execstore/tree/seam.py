@@ -30,6 +30,12 @@ class FileSystem(Protocol):
     def size(self, path: str) -> int | None:
         """The file's size in bytes, ``None`` if there is none."""
 
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        """What is another one once the file, or the names in the folder, changed; ``None`` if there is nothing.
+
+        Two changes within one tick of the system's clock may leave the same. An empty one: it can't be told.
+        """
+
     def names(self, path: str) -> list[str]:
         """The names in a folder, unsorted; empty if there is no such folder."""
 

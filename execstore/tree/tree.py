@@ -40,6 +40,7 @@ from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.grouping import Grouping
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
+from execstore.tree.kept import KEPT_BYTES, Kept
 from execstore.tree.lock import Handles, Lock
 from execstore.tree.names import (
     CHANGE_LOCK_PATH,
@@ -110,6 +111,7 @@ class Tree:
         file_system: Callable[[str], FileSystem] = RealFileSystem,
         mend: Callable[[Change], None] | None = None,
         run_later: RunLater = in_a_thread,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Open the store at ``path``, making it if there is none and ``may_create``.
 
@@ -118,7 +120,8 @@ class Tree:
 
         ``flush_commits=False``: a change survives the death of the process, but not always a power cut; after one,
         ``mend`` is called with a change in which it may mend what it finds torn. ``run_later`` takes what needn't keep
-        a commit waiting; see `execstore.tree.retirement`.
+        a commit waiting; see `execstore.tree.retirement`. ``kept_bytes``: of how many bytes of files, at most, this
+        handle remembers what was made of them; see `execstore.tree.kept`.
 
         Raises:
             StoreNotFoundError, NotAStoreError, UnsupportedFormatError, StoreCorruptedError, StoreBusyError,
@@ -136,6 +139,7 @@ class Tree:
         self._failure: str | None = None
         self._closed = False
         self._grouping = Grouping()
+        self._kept = Kept(kept_bytes)
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
         self._reserve_whole = True
@@ -237,6 +241,7 @@ class Tree:
             self._change_lock,
             self._flush_lock,
             self._handles,
+            self._kept,
             self._timeout_seconds,
         )
         return Reading(parts, read_only=self.read_only)
@@ -259,9 +264,10 @@ class Tree:
     def _settle(self, head: Head, *, torn: bool) -> None:
         """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
         self._staged.clear()
+        self._kept.clear()
         if torn and self._fs.kind(UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
-            change = self._new_change((), head.values)
+            change = self._new_change((), head.values, head.published)
             if self._mend is not None:
                 self._mend(change)
             if not change.is_empty:
@@ -406,7 +412,7 @@ class Tree:
             if not self._reserve_whole:
                 self._refill_reserve()
             self._staged.refresh(head)
-            return self._new_change(self._staged.layers(), self._staged.values_after(head))
+            return self._new_change(self._staged.layers(), self._staged.values_after(head), head.published)
         except OSError as error:
             self._change_lock.release()
             if isinstance(error, ExecStoreError):
@@ -421,12 +427,12 @@ class Tree:
             self._change_lock.release()
             raise
 
-    def _new_change(self, layers: Sequence[Overlay], values: Mapping[str, Any]) -> Change:
+    def _new_change(self, layers: Sequence[Overlay], values: Mapping[str, Any], published: int) -> Change:
         if self._rotation is not None:
             asked = self._rotation(values)
             if asked is not self._rotations[0]:  # it nearly always is: every change asks
                 self._rotations = (asked, asked.within(self._segment_bytes))
-        return Change(self._fs, self.path, layers, values, self.layout, self._rotations[1])
+        return Change(self._fs, self.path, layers, values, self.layout, self._rotations[1], self._kept, published)
 
     @property
     def segment_bytes(self) -> int:
@@ -605,6 +611,7 @@ class Tree:
                 if again.errno not in FULL:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
+        self._kept.published(head.published, records)
         head = recovery.head_after(last, head.journal, head.retired)
         self._head.write(head)
         self._staged.forget(last.transaction)

@@ -556,6 +556,9 @@ class SimulatedFileSystem:
         node = self._node(path)
         return len(node.live) if isinstance(node, File) else None if node is None else 0
 
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        return ()  # every look is one at the file
+
     def names(self, path: str) -> list[str]:
         self._alive("names", path)
         try:

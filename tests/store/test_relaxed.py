@@ -223,9 +223,17 @@ def test_whatever_a_power_cut_leaves_is_mended(
     durable = [Image(path)]
     made: list[Recording] = []
 
+    def remember(name: str) -> None:
+        if name == "sync":
+            durable.append(Image(path))
+        elif name == "flush":  # of the journal, before its turn; the other file was flushed at its own
+            flushed, now = copy.deepcopy(durable[-1]), Image(path)
+            flushed.files.update({each: now.files[each] for each in ("journal.0", "journal.1")})
+            durable.append(flushed)
+
     def record(root: str) -> Recording:
         made.append(Recording(root))
-        made[-1].before = lambda name: durable.append(Image(path)) if name == "sync" else None
+        made[-1].before = remember
         return made[-1]
 
     store = factory(clock=clock, file_system=record, durability="relaxed")
