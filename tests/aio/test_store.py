@@ -314,3 +314,14 @@ for use in ("import execstore.aio", "Store(sys.argv[1]).event_store.follow(None)
     )
     sentence = "the asynchronous side needs more than the core; install it with: pip install 'execstore[async]'"
     assert done.stdout.splitlines() == [sentence, sentence]
+
+
+async def test_an_address_opens_it_too() -> None:
+    async with AsyncStore.open("memory:") as store:
+        await store.create_execution(make_execution(), make_event("made"))
+        assert (await store.get_execution("e1")).revision == 1
+        assert store.path == "memory:"
+        async with store.begin_tx() as transaction:
+            await transaction.delete_execution("e1")
+        assert [execution async for execution in store.list_executions()] == []
+        assert (await store.verify()).log_events == 3
