@@ -34,6 +34,12 @@ from execstore.errors import (
     StoreFullError,
     UnsupportedFormatError,
 )
+from execstore.etcd import head as etcd_head
+from execstore.etcd.address import EtcdAddress
+from execstore.etcd.connection import ChunkDecoder, HttpError
+from execstore.etcd.connection import parse_head as parse_http_head
+from execstore.etcd.wire import KeyValue, WireError, key_values, put, responses
+from execstore.etcd.wire import parse_object as parse_answer
 from execstore.integrity.archive import (
     MANIFEST_NAME,
     SUMS_NAME,
@@ -616,6 +622,65 @@ def _manifest_seeds() -> list[bytes]:
     return [_restore_sealed_seeds()[0].split(_SECTION)[0].partition(b"\n")[2]]
 
 
+# --- etcd -----------------------------------------------------------------------------------------------------------
+
+
+def _check_etcd_address(data: bytes) -> None:
+    address = EtcdAddress.parse(data.decode("latin-1"), {})
+    shown = str(address)
+    with _promised():
+        assert address.prefix.startswith("/")
+        assert not address.prefix.endswith("/")
+        # Without its password, user and files, which it is shown without, it is the same again.
+        again = EtcdAddress.parse(re.sub(r"//[^/]*@", "//", shown), {})
+        assert (again.endpoints, again.prefix, again.tls) == (address.endpoints, address.prefix, address.tls)
+
+
+def _check_etcd_answer(data: bytes) -> None:
+    answer = parse_answer(data)
+    found = [key_values(answer), *responses(answer)]
+    with _promised():
+        for each in (pair for some in found for pair in some):
+            again = parse_answer(put(each.key, each.value))["request_put"]
+            again |= {"create_revision": "1", "mod_revision": "1"}
+            assert key_values({"kvs": [again]}) == [KeyValue(each.key, each.value, 1, 1)]
+
+
+def _check_etcd_chunks(data: bytes) -> None:
+    whole = ChunkDecoder()
+    expected = whole.feed(data)
+    with _promised():
+        piecewise = ChunkDecoder()
+        found = b"".join(piecewise.feed(data[at : at + 1]) for at in range(len(data)) if not piecewise.is_over)
+        assert (found, piecewise.is_over) == (expected, whole.is_over)
+
+
+def _check_etcd_format(data: bytes) -> None:
+    form = etcd_head.parse_format(data, "etcd://h/p")
+    with _promised():
+        assert etcd_head.parse_format(etcd_head.encode_format(form), "etcd://h/p") == form
+
+
+def _check_etcd_head(data: bytes) -> None:
+    head = etcd_head.parse_head(KeyValue(b"", data, 1, 1), "etcd://h/p")
+    _same(head.values)
+
+
+def _check_etcd_http(data: bytes) -> None:
+    head = parse_http_head(data)
+    with _promised():
+        assert 0 <= head.status <= 999
+        assert head.length is None or head.length >= 0
+
+
+def _etcd_answer_seeds() -> list[bytes]:
+    pair = b'{"key":"L2E=","create_revision":"3","mod_revision":"9","version":"1","value":"/+8="}'
+    return [
+        b'{"header":{"revision":"9"},"kvs":[%b],"count":"1"}' % pair,
+        b'{"header":{"revision":"9"},"succeeded":true,"responses":[{"response_range":{"kvs":[%b]}}]}' % pair,
+    ]
+
+
 _JSON_REFUSALS = (CodecError, InvalidExecutionError)
 _RESTORE_REFUSALS = (SourceDamagedError, UnsupportedFormatError, InvalidArgumentError, StoreFullError)
 
@@ -625,6 +690,28 @@ TARGETS: Final[dict[str, Target]] = {
     "checkpoint": Target(_check_checkpoint, _JSON_REFUSALS, lambda: [records.encode_checkpoint("w/é", 7)]),
     "decode": Target(_check_decode, (CodecError,), _json_seeds),
     "decode_strict": Target(_check_decode_strict, (CodecError,), _json_seeds),
+    "etcd_address": Target(
+        _check_etcd_address,
+        (InvalidArgumentError,),
+        lambda: [b"etcd://al%40ce:p%3Aw@one:1234,[::1]/lab/a%20b?ca=/x&timeout_seconds=2", b"etcds://h"],
+    ),
+    "etcd_answer": Target(_check_etcd_answer, (WireError,), _etcd_answer_seeds),
+    "etcd_chunks": Target(
+        _check_etcd_chunks, (HttpError,), lambda: [b"3;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nT: 1\r\n\r\nrest"]
+    ),
+    "etcd_format": Target(
+        _check_etcd_format,
+        (StoreCorruptedError, UnsupportedFormatError),
+        lambda: [etcd_head.encode_format(etcd_head.Format("5f1e3c6a90b7d248", 65536))],
+    ),
+    "etcd_head": Target(
+        _check_etcd_head,
+        (StoreCorruptedError,),
+        lambda: [etcd_head.encode_head(7, {"counts": {"New": 1}, "time_ns": 1, "log": [1, 1, 1, 680, 1]})],
+    ),
+    "etcd_http": Target(
+        _check_etcd_http, (HttpError,), lambda: [b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close"]
+    ),
     "event": Target(
         _check_event,
         _JSON_REFUSALS,
