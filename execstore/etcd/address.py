@@ -124,7 +124,7 @@ def _endpoints(hosts: str) -> tuple[Endpoint, ...]:
             raise _wrong(f"the IPv6 address {host!r} isn't in brackets")
         if not host:
             raise _wrong("a host is missing")
-        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536):
             raise _wrong(f"{port!r} is no port")
         endpoint = Endpoint(host, int(port))
         if endpoint not in found:
@@ -200,6 +200,6 @@ def _timeout(text: str | None) -> float:
 def _max_bytes(text: str | None) -> int:
     if text is None:
         return DEFAULT_MAX_REQUEST_BYTES
-    if not (text.isascii() and text.isdecimal() and 4096 <= int(text) <= 1 << 30):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 4096 <= int(text) <= 1 << 30):
         raise _wrong(f"max_request_bytes is {text!r}, but must be a number of bytes from 4096 to {1 << 30}")
     return int(text)

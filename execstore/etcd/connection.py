@@ -7,6 +7,7 @@ in chunks (RFC 9112), and a deadline for the whole rather than for each packet.
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import time
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ChunkDecoder", "Connection", "HttpError", "Response", "open_socket", "parse_head", "request_bytes"]
 
 _MOST_HEAD_BYTES: Final = 64 << 10
+_MOST_DIGITS: Final = 15
+_HEXADECIMAL: Final = re.compile(rb"[0-9A-Fa-f]{1,12}")
 _RECEIVED_BYTES: Final = 256 << 10
 
 
@@ -69,7 +72,7 @@ def parse_head(data: bytes) -> Head:
             raise HttpError("a line of its head has no colon")
         name, value = name.lower(), value.strip().lower()
         if name == b"content-length":
-            if not value.isdigit():
+            if not value.isdigit() or len(value) > _MOST_DIGITS:
                 raise HttpError("its length is no number")
             length = int(value)
         elif name == b"transfer-encoding":
@@ -116,12 +119,10 @@ class ChunkDecoder:
             if self._in_trailer:
                 self.is_over = not line
                 continue
-            try:
-                length = int(line.partition(b";")[0], 16)
-            except ValueError:
-                raise HttpError("a chunk has no length") from None
-            if length < 0:
+            digits = line.partition(b";")[0].strip()
+            if not _HEXADECIMAL.fullmatch(digits):
                 raise HttpError("a chunk has no length")
+            length = int(digits, 16)
             self._in_trailer = length == 0
             self._left = length + 2 if length else 0
         if self.is_over:

@@ -76,7 +76,7 @@ def parse_format(data: bytes, path: str) -> Format:
     if value["version"] != FORMAT_VERSION:
         raise UnsupportedFormatError(path, value["version"], FORMAT_VERSION)
     store_id, segment_bytes = value.get("store_id"), value.get("segment_bytes")
-    if not isinstance(store_id, str) or not store_id:
+    if not isinstance(store_id, str) or not (store_id.isascii() and store_id.isalnum()):
         raise StoreCorruptedError(f"{path}/FORMAT", "it has no store_id")
     if type(segment_bytes) is not int or segment_bytes <= 0:
         raise StoreCorruptedError(f"{path}/FORMAT", "it has no segment_bytes")
