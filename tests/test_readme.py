@@ -67,7 +67,7 @@ _ELSEWHERE = {"python3 -m venv": ".ci/run", "etcd": "tests/etcd", "execstore top
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where a reader could be: with the stores and files that the README's lines name."""
-    from execstore import Event, Execution, ExecutionState, State, Store
+    from execstore import Event, Execution, ExecutionState, State, Store, UpdateExecutionRequest
 
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "execstore"
@@ -82,6 +82,8 @@ def folder(tmp_path: Path) -> Path:
                 execution = Execution(id=execution_id, job_id="j-1", job={"Name": "hello"}, compute_state=state)
                 store.create_execution(execution, Event("Execution", "created"))
             store.event_store.store_checkpoint("mailer", 1)
+            running = Execution(compute_state=State(ExecutionState.RUNNING))
+            store.update_execution_state(UpdateExecutionRequest("e-1", running))
     (tmp_path / "new.json").write_text(json.dumps([execution.replace(id="e-2").to_dict()]))
     (tmp_path / "compute").mkdir()
     database = lzma.decompress((ROOT / "tests/data/bacalhau-executions.db.xz").read_bytes())
