@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from execstore import Execution, ExecutionState, State
+from execstore.errors import UnsupportedFilesystemError
 from execstore.schema import LAYOUT
 from execstore.tree.format_file import CASE_SAFE, parse_format
 from tests.crash import workload
 from tests.crash.conftest import no_waiting, same_store_id  # noqa: F401 - fixtures for each test here
 from tests.crash.explore import Explorer, Reference, Thoroughness
-from tests.crash.simulated import Image, Plan
+from tests.crash.simulated import Image, Plan, SimulatedFileSystem
 from tests.crash.workload import KINDS, SimulatedStore, pairs_of_kinds, plan_steps
 from tests.platforms.doubles import MacLike, WindowsLike
 
@@ -85,6 +86,21 @@ def test_keys_alike_but_for_case(system: type[MacLike]) -> None:
         assert sorted(found.id for found in again.list_executions()) == sorted(keys[1::2])
         assert again.verify().ok
         again.close()
+
+
+def test_a_store_from_where_case_counts_is_not_opened(system: type[MacLike], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(workload, "SimulatedFileSystem", SimulatedFileSystem)
+        store = SimulatedStore(image)
+        for step in plan_steps(["create"], random.Random(15)):
+            step.run(store)
+        store.close()
+    before = image.files()
+    for read_only in (False, True):
+        with pytest.raises(UnsupportedFilesystemError, match="backup and restore"):
+            SimulatedStore(image, read_only=read_only)
+    assert image.files() == before
 
 
 def test_index_entries_are_files_where_links_cannot_be_had(system: type[MacLike]) -> None:
