@@ -109,5 +109,5 @@ def test_a_stranger_can_bring_an_engine() -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "oracle"])
 def test_an_engine_that_nobody_knows(name: str) -> None:
-    with pytest.raises(ValueError, match="write one of tree, memory, etcd, or package.module:factory"):
+    with pytest.raises(ValueError, match=r"write one of tree, memory, etcd, or package\.module:factory"):
         load_factory(name, lambda: "")
