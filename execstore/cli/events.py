@@ -54,7 +54,7 @@ def command(settings: Settings, *, execution_id: str, limit: int | None, after: 
     columns = (
         Column("TIME", right=settings.time_style is not TimeStyle.UTC),
         Column("TOPIC", minimum=9),
-        Column("MESSAGE", minimum=24),
-        Column("DETAILS", minimum=7),
+        Column("MESSAGE", minimum=24, boring="", wraps=True),
+        Column("DETAILS", minimum=16, boring="", wraps=True),
     )
     print_lines(render_table(columns, rows, terminal_width()))

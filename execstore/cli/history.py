@@ -59,7 +59,7 @@ def command(settings: Settings, *, execution_id: str, limit: int | None, after: 
         Column("EVENT", right=True),
         Column("REV", right=True),
         Column("STATE", colour=state_colour),
-        Column("WHAT CHANGED", minimum=24),
+        Column("WHAT CHANGED", minimum=24, wraps=True),
     )
     print_lines(render_table(columns, rows, terminal_width()))
 

@@ -14,6 +14,7 @@ from execstore.cli.output import note, one_line, print_json_array, print_lines, 
 from execstore.cli.table import WIDE_COLUMNS, Column, render_table
 from execstore.cli.times import TimeStyle, format_time
 from execstore.errors import ExecutionsNotFoundForJobError, InvalidArgumentError
+from execstore.states import ExecutionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +91,7 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, aft
             one_line(job.job_type),
             str(job.states.total()),
             format_time(job.modify_time, settings.time_style, now_ns),
-            one_line(", ".join(f"{count} {state}" for state, count in sorted(job.states.items()))),
+            one_line(", ".join(f"{count} {state}" for state, count in sorted(job.states.items(), key=_by_life))),
         ]
         for identity, job in zip(ids, jobs, strict=True)
     ]
@@ -100,7 +101,7 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, aft
         Column("TYPE"),
         Column("EXECUTIONS", right=True),
         Column("CHANGED", right=settings.time_style is not TimeStyle.UTC),
-        Column("STATES", minimum=12),
+        Column("STATES", minimum=12, wraps=True),
     )
     print_lines(render_table(columns, rows, width))
 
@@ -114,6 +115,11 @@ def _place(jobs: list[_Job], prefix: str) -> int:
     if len(places) > 1:
         raise InvalidArgumentError("--after", f"{prefix!r} is the beginning of {len(places)} jobs; give more of the ID")
     return places[0]
+
+
+def _by_life(state: tuple[str, int]) -> tuple[int, str]:
+    """The order in which an execution comes through the states."""
+    return ExecutionState.parse(state[0]).number, state[0]
 
 
 def _group(executions: Iterable[Execution]) -> list[_Job]:

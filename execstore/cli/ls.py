@@ -105,12 +105,12 @@ def _columns(style: TimeStyle, *, has_nodes: bool) -> Sequence[Column]:
         Column("ID", minimum=10),
         *([Column("NODE", minimum=8)] if has_nodes else []),
         Column("JOB", minimum=8),
-        Column("PART", right=True),
+        Column("PART", right=True, boring="0"),
         Column("STATE", colour=state_colour),
-        Column("EXIT", right=True),
+        Column("EXIT", right=True, boring="-"),
         Column("REV", right=True),
         Column("CHANGED", right=style is not TimeStyle.UTC),
-        Column("MESSAGE", minimum=7),
+        Column("MESSAGE", minimum=7, boring=""),
     )
 
 

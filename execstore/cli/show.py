@@ -78,7 +78,7 @@ def _fields(execution: Execution, settings: Settings, now_ns: int) -> Iterator[t
     yield "details", ", ".join(f"{key}={value}" for key, value in execution.compute_state.details.items())
     yield "desired", " ".join(filter(None, (execution.desired_state.state_type.value, execution.desired_state.message)))
     output = execution.run_output
-    if output is not None and (execution.compute_state.state_type.value in {"Completed", "Failed"} or output.exit_code):
+    if output is not None and (execution.compute_state.state_type.value == "Completed" or output.exit_code):
         yield "exit code", str(output.exit_code)
     yield "previous", execution.previous_execution
     yield "next", execution.next_execution

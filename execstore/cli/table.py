@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["WIDE_COLUMNS", "Column", "cell_width", "cut", "render_table", "state_colour"]
+__all__ = ["WIDE_COLUMNS", "Column", "cell_width", "cut", "render_table", "state_colour", "wrap"]
 
 WIDE_COLUMNS = 110
 """From so many columns on there is room for whole IDs."""
@@ -41,6 +42,8 @@ class Column:
     right: bool = False
     minimum: int = 0
     colour: Callable[[str], str | None] | None = None
+    boring: str | None = None
+    wraps: bool = False
 
 
 def state_colour(state: str) -> str | None:
@@ -53,6 +56,8 @@ def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width
 
     The last columns give way first, each down to its minimum.
     """
+    if width is not None:
+        columns, rows = _without_boring(columns, rows)
     widths = [
         max([cell_width(column.title), *(cell_width(row[index]) for row in rows)])
         for index, column in enumerate(columns)
@@ -64,9 +69,27 @@ def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width
             given = min(excess, widths[index] - minimum)
             widths[index] -= given
             excess -= given
+    if width is not None and columns[-1].wraps:
+        rows = [part for row in rows for part in _wrapped_row(row, widths[-1])]
     lines = [_line(columns, [column.title for column in columns], widths, is_title=True)]
     lines += [_line(columns, row, widths) for row in rows]
     return lines
+
+
+def _without_boring(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[Column], Sequence[Sequence[str]]]:
+    kept = [
+        index
+        for index, column in enumerate(columns)
+        if column.boring is None or any(row[index] != column.boring for row in rows)
+    ]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
+
+
+def _wrapped_row(row: Sequence[str], width: int) -> list[list[str]]:
+    first, *others = wrap(row[-1], width)
+    return [[*row[:-1], first], *([*("" for _ in row[:-1]), other] for other in others)]
 
 
 def _line(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int], *, is_title: bool = False) -> str:
@@ -91,6 +114,15 @@ def cell_width(text: str) -> int:
     from rich.cells import cell_len  # noqa: PLC0415 (plain text, the usual case, does without rich)
 
     return cell_len(text)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return the text in lines of at most ``width`` columns; one that is empty as one line."""
+    if cell_width(text) <= width:
+        return [text]
+    # Where characters are two columns wide only half as many fit.
+    wide = 1 if text.isascii() or all(cell_width(character) < 2 for character in text) else 2
+    return textwrap.wrap(text, max(width // wide, 1), break_on_hyphens=False) or [""]
 
 
 def cut(text: str, width: int) -> str:

@@ -15,8 +15,8 @@ import click
 
 from execstore.cli.context import Settings, json_option, open_to_read, open_to_write, time_options
 from execstore.cli.exit_status import NO
-from execstore.cli.output import note, one_line, print_json
-from execstore.cli.table import cell_width, cut, state_colour
+from execstore.cli.output import note, one_line, print_json, terminal_width
+from execstore.cli.table import WIDE_COLUMNS, cell_width, cut, state_colour
 from execstore.cli.times import TimeStyle, format_time
 from execstore.codec import encode
 from execstore.errors import DeserializationError, EventsCompactedError, ExecutionNotFoundError
@@ -32,6 +32,7 @@ __all__ = ["command"]
 
 _LINES_AT_ONCE: Final = 100
 _VALUE_WIDTH: Final = 100
+_SHORT_ID_WIDTH: Final = 10  # "e-" and eight digits; the commands take the beginning of an ID
 _NODES_REMEMBERED: Final = 10_000
 
 
@@ -106,7 +107,7 @@ def command(
                 if as_json:
                     print_json(_document(event))
                 else:
-                    click.echo(_line(event, settings.time_style))
+                    click.echo(_line(event, settings.time_style, terminal_width()))
         except EventsCompactedError as error:
             reason = f"event {error.requested} is no longer in the event log, the oldest is {error.oldest}"
             note(f"execstore: {reason}; begin there with --from trim-horizon")
@@ -249,10 +250,12 @@ def _document(event: Event) -> dict[str, Any]:
     }
 
 
-def _line(event: Event, style: TimeStyle) -> str:
+def _line(event: Event, style: TimeStyle, width: int | None) -> str:
+    if width is not None and width < WIDE_COLUMNS:
+        return _short_line(event, style, width)
     if style is TimeStyle.AGE:
         style = TimeStyle.UTC  # the age of a line that stays on the screen would soon be wrong
-    execution_id, what = _describe(event)
+    execution_id, what = _describe(event, _VALUE_WIDTH)
     cells = [
         f"{event.seq_num:>6}",
         format_time(event.timestamp, style, 0),
@@ -264,12 +267,25 @@ def _line(event: Event, style: TimeStyle) -> str:
     return "  ".join(cells).rstrip()
 
 
+def _short_line(event: Event, style: TimeStyle, width: int) -> str:
+    """The same for a terminal that hasn't the room: the time without its date, the beginning of the ID."""
+    time_text = format_time(event.timestamp, TimeStyle.UTC if style is TimeStyle.AGE else style, 0)
+    if style is TimeStyle.AGE:
+        time_text = time_text[-8:]
+    head = f"{event.seq_num:>6}  {time_text}  {event.operation.value:<6}  "
+    room = max(width - len(head), 8)
+    execution_id, what = _describe(event, max(room - _SHORT_ID_WIDTH - 2, 8))
+    if not execution_id:
+        return head + cut(f"{one_line(event.object_type)}: {what}", room)
+    return head + _padded(cut(one_line(execution_id)[:_SHORT_ID_WIDTH], _SHORT_ID_WIDTH), _SHORT_ID_WIDTH) + f"  {what}"
+
+
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_width(text)) if text else "-"
 
 
-def _describe(event: Event) -> tuple[str, str]:
-    """The ID of the execution that an event is about, "" if none, and what happened."""
+def _describe(event: Event, value_width: int) -> tuple[str, str]:
+    """The ID of the execution that an event is about, "" if none, and what happened, cut if it is free text."""
     value = event.object
     if isinstance(value, dict) and event.object_type == "ExecutionUpsert":
         old, new = _member(value, "Previous"), _member(value, "Current")
@@ -280,8 +296,8 @@ def _describe(event: Event) -> tuple[str, str]:
         return execution_id, " → ".join(dict.fromkeys(states))
     if isinstance(value, dict) and event.object_type == "ExecutionEvent":
         text = f"{value.get('Topic', '')}: {value.get('Message', '')}"
-        return str(value.get("ExecutionID", "")), cut(one_line(text), _VALUE_WIDTH)
-    return "", cut(one_line(encode(value).decode()), _VALUE_WIDTH)
+        return str(value.get("ExecutionID", "")), cut(one_line(text), value_width)
+    return "", cut(one_line(encode(value).decode()), value_width)
 
 
 def _member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

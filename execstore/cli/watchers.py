@@ -40,10 +40,10 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
         note("no watchers")
         return
     columns = (
-        Column("NAME", minimum=10),
+        Column("NAME"),
         Column("CHECKPOINT", right=True),
         Column("LAG", right=True),
-        Column("", minimum=8),
+        Column("REMARKS", minimum=8, boring="", wraps=True),
     )
     print_lines(render_table(columns, [_row(watcher) for watcher in watchers], terminal_width()))
 

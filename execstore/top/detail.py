@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from execstore.cli.output import one_line, several_lines
-from execstore.cli.table import cut, state_colour
+from execstore.cli.table import cut, state_colour, wrap
 from execstore.cli.times import TimeStyle, format_time
 from execstore.codec import encode
 from execstore.top.board import rule
 from execstore.top.text import age
-from execstore.top.wrapping import hanging, wrapped
+from execstore.top.wrapping import hanging
 from execstore.watcher.events import Operation
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _lines(detail: Detail, width: int, now_ns: int) -> Iterator[Text]:
     else:
         state = execution.compute_state.state_type.value
         title.append(f"  {state}", f"not bold {state_colour(state) or ''}")
-    for line in wrapped(title.plain, width):
+    for line in wrap(title.plain, width):
         yield title if line == title.plain else Text(line, "bold")
     if execution is not None:
         for name, value in _facts(execution, now_ns):
@@ -72,7 +72,7 @@ def _facts(execution: Execution, now_ns: int) -> Iterator[tuple[str, str]]:
     desired = execution.desired_state
     yield "desired", " ".join(filter(None, (desired.state_type.value, desired.message)))
     output = execution.run_output
-    if output is not None and (execution.compute_state.state_type.is_terminal or output.exit_code):
+    if output is not None and (execution.compute_state.state_type.value == "Completed" or output.exit_code):
         yield "exit code", str(output.exit_code)
         yield "error", output.error_msg
     yield "previous", execution.previous_execution

@@ -12,9 +12,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from execstore.cli.output import one_line
+from execstore.cli.table import wrap
 from execstore.errors import ExecStoreError
 from execstore.top.detail import detail_lines
-from execstore.top.wrapping import wrapped
 
 if TYPE_CHECKING:
     from textual import events
@@ -96,7 +96,7 @@ class DetailScreen(Screen[None]):
 
         width = max(self.size.width - 2, 10)
         if self._problem:
-            text = Text("\n".join(wrapped(f"! {one_line(self._problem)}", width)), "red")
+            text = Text("\n".join(wrap(f"! {one_line(self._problem)}", width)), "red")
         elif self._detail is None:
             text = Text(f"{one_line(self._execution_id)}  reading…", "dim")
         else:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from execstore.cli.table import cell_width, cut
+from execstore.cli.table import cell_width, cut, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["hanging", "wrapped"]
+__all__ = ["hanging"]
 
 
 def hanging(head: str, text: str, width: int) -> Iterator[Text]:
@@ -21,14 +20,5 @@ def hanging(head: str, text: str, width: int) -> Iterator[Text]:
     if width - indent < 16:
         yield Text(cut(head.rstrip(), width), "dim")
         head, indent = "    ", 4
-    for index, line in enumerate(wrapped(text, max(width - indent, 1))):
+    for index, line in enumerate(wrap(text, max(width - indent, 1))):
         yield Text(head if index == 0 else " " * indent, "dim").append(line, "not dim")
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most ``width`` columns."""
-    if cell_width(text) <= width:
-        return [text]
-    # Where characters are two columns wide only half as many fit.
-    wide = 1 if text.isascii() or all(cell_width(character) < 2 for character in text) else 2
-    return textwrap.wrap(text, max(width // wide, 1), break_on_hyphens=False) or [""]

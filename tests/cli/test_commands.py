@@ -154,7 +154,7 @@ def test_jobs_can_be_limited(execstore_cli: CommandLine) -> None:
 def test_jobs_are_listed_as_a_table(execstore_cli: CommandLine) -> None:
     lines = execstore_cli("jobs").stdout.splitlines()
     assert lines[0].split() == ["JOB", "NAME", "TYPE", "EXECUTIONS", "CHANGED", "STATES"]
-    assert lines[1].endswith("1 Failed, 1 Running")
+    assert lines[1].endswith("1 Running, 1 Failed")
 
 
 def test_stats_count(execstore_cli: CommandLine, path: Path) -> None:

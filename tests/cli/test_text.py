@@ -132,3 +132,26 @@ def test_a_colour_does_not_count_as_width() -> None:
 )
 def test_ids_are_shortened_as_long_as_they_differ(ids: list[str], short: list[str]) -> None:
     assert shorten_ids(ids) == short
+
+
+def test_on_a_terminal_a_column_that_says_nothing_is_left_out() -> None:
+    columns = (Column("ID"), Column("PART", right=True, boring="0"), Column("NOTE", boring=""))
+    rows = [["a", "0", ""], ["b", "0", ""]]
+    assert [line.split() for line in render_table(columns, rows, 80)[1:]] == [["a"], ["b"]]
+    assert [line.split() for line in render_table(columns, [*rows, ["c", "1", "x"]], 80)[1:]] == [
+        ["a", "0"],
+        ["b", "0"],
+        ["c", "1", "x"],
+    ]
+    # A program that reads the lines finds each column where it was.
+    assert "PART" in render_table(columns, rows, None)[0]
+
+
+def test_on_a_terminal_a_last_column_may_go_on_below() -> None:
+    columns = (Column("ID"), Column("WHAT", minimum=8, wraps=True))
+    row = ["e-1", "one two three four"]
+    lines = render_table(columns, [row, ["e-2", ""], ["e-3", "日本語 日本語 日本語"]], 16)
+    assert all(cell_width(line) <= 16 for line in lines[1:])
+    assert [line.split() for line in lines[1:4]] == [["e-1", "one", "two"], ["three", "four"], ["e-2"]]
+    assert lines[2].startswith("     three")
+    assert render_table(columns, [row], None)[1] == "e-1  one two three four"

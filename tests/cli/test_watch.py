@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from execstore import Event as ExecutionEvent
 from execstore import Execution, ExecutionState, State, Store, UpdateExecutionRequest
+from execstore.cli.table import cell_width
 from execstore.watcher import Operation, StoreEventRequest
 from tests.support import PATIENCE_SECONDS, log_entries, make_execution
 
@@ -55,6 +58,29 @@ def test_a_line_tells_what_happened(execstore_cli: CommandLine, path: Path, ids:
     assert [line[5] for line in words[:5]] == [ids[0], ids[0], ids[1], ids[1], ids[1]]
     assert lines[-2].endswith(f"DELETE  ExecutionUpsert  {ids[1]}  Running → deleted")
     assert lines[-1].endswith(r'CREATE  Mine\u202e       -  {"text":"\u001b[2J"}')
+
+
+@pytest.mark.parametrize("width", [20, 80, 109])
+def test_a_narrow_terminal_gets_short_lines(
+    execstore_cli: CommandLine, path: Path, ids: list[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr("execstore.cli.watch.terminal_width", lambda: width)
+    with Store(path) as store:
+        store.add_execution_event(ids[0], ExecutionEvent("Test", "日本語 and more of it " * 9))
+        latest = store_event(store, "Mine", {"text": "long " * 50})
+    lines = execstore_cli("watch", *TRIM, "--limit", str(latest)).stdout.splitlines()
+    assert len(lines) == latest
+    if width > 60:
+        assert all(cell_width(line) <= width for line in lines)
+        assert [" ".join(line.split()[2:]) for line in (lines[1], lines[4])] == [
+            f"CREATE {ids[0][:10]} New",
+            f"UPDATE {ids[1][:10]} New → Running",
+        ]
+        assert lines[-1].split()[2:4] == ["CREATE", "Mine:"]
+        assert lines[-1].endswith("…")
+    assert re.fullmatch(r"[0-9]{2}:[0-9]{2}:[0-9]{2}", lines[0].split()[1])
+    dated = execstore_cli("watch", *TRIM, "--limit", "1", "--utc").stdout.split()
+    assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", dated[1])
 
 
 def test_json_is_what_stands_in_the_log(execstore_cli: CommandLine, path: Path) -> None:

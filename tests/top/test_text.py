@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execstore.cli.table import cell_width
+from execstore.cli.table import cell_width, wrap
 from execstore.top.arrangement import arrange
 from execstore.top.text import age, bars, change_of, clock, cut_middle, rate, size, span, spark_events, spark_levels
 from execstore.top.trend import Bucket, Trend
-from execstore.top.wrapping import hanging, wrapped
+from execstore.top.wrapping import hanging
 
 _S = 1_000_000_000
 _TEXT = st.text(alphabet=st.sampled_from("abc-日é🐟 \u0301"), max_size=60)
@@ -41,7 +41,7 @@ def test_what_is_cut_is_never_too_wide(text: str, width: int) -> None:
 
 @given(_TEXT, st.integers(2, 70))
 def test_what_is_wrapped_is_whole_and_never_too_wide(text: str, width: int) -> None:
-    lines = wrapped(text, width)
+    lines = wrap(text, width)
     assert all(cell_width(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
     for line in hanging("  name  ", text, max(width, 12)):
