@@ -27,6 +27,7 @@ _TOGETHER: Final = 100  # etcd takes 128 operations in a transaction
 _PAGE: Final = 2000
 _PAGE_OF_KEYS: Final = 20000
 _HABITS: Final = 256
+_REMEMBERED_BYTES: Final = 32 << 20
 
 
 class CompactedError(Exception):
@@ -69,10 +70,13 @@ class Habits:
             return list(found)
 
     def learn(self, first: Question, others: Sequence[Question]) -> None:
-        """A look that began with ``first`` asked for ``others``, and no more."""
+        """A look that began with ``first`` asked for ``others``, and no more.
+
+        If they are more than fit into a transaction with it, it is left alone: a part of them would be no help.
+        """
         with self._lock:
-            if others:
-                self._put(first, dict.fromkeys(others[: _TOGETHER - 1]))
+            if 0 < len(others) < _TOGETHER:
+                self._put(first, dict.fromkeys(others))
             else:
                 self._followers.pop(first, None)
 
@@ -112,6 +116,7 @@ class Snapshot:
         self._check = check
         self._checked = checked
         self._answers: dict[Question, list[KeyValue]] = {}
+        self._answers_bytes = 0
         self._first: Question | None = None
 
     def ask(self, question: Question) -> list[KeyValue]:
@@ -120,16 +125,18 @@ class Snapshot:
 
     def ask_all(self, questions: Sequence[Question]) -> list[list[KeyValue]]:
         """The answers to several, in as few calls as may be."""
-        for question in questions:
-            self.used[question] = None
+        if len(self.used) <= _TOGETHER:  # of more, nothing is learned
+            for question in questions:
+                self.used[question] = None
         unknown = [each for each in dict.fromkeys(questions) if each not in self._answers]
+        answers = {each: self._answers[each] for each in questions if each in self._answers}
         if unknown and not self.revision and self._habits is not None and unknown[0].end is not None:
             self._first = unknown[0]
             known = set(unknown)
             unknown += [each for each in self._habits.followers(self._first) if each not in known]
         for start in range(0, len(unknown), _TOGETHER):
-            self._fetch(unknown[start : start + _TOGETHER])
-        return [self._answers[question] for question in questions]
+            answers |= self._fetch(unknown[start : start + _TOGETHER])
+        return [answers[question] for question in questions]
 
     def ask_for_all(self, key: bytes, end: bytes, *, keys_only: bool = False) -> list[KeyValue]:
         """All keys of a range, however many: page by page."""
@@ -145,7 +152,7 @@ class Snapshot:
         if self._habits is not None and self._first is not None:
             self._habits.learn(self._first, [each for each in self.used if each != self._first])
 
-    def _fetch(self, questions: list[Question]) -> None:
+    def _fetch(self, questions: list[Question]) -> dict[Question, list[KeyValue]]:
         asked = questions
         if not self.revision and self._checked is not None and self._checked not in questions:
             asked = [self._checked, *questions]
@@ -170,4 +177,15 @@ class Snapshot:
             if self._check is not None and self._checked is not None:
                 self._check(found[asked.index(self._checked)])
             self.revision = revision_of(answer)
-        self._answers.update(zip(asked, found, strict=True))
+        answers = dict(zip(asked, found, strict=True))
+        self._remember(answers)
+        return answers
+
+    def _remember(self, answers: dict[Question, list[KeyValue]]) -> None:
+        """Keep answers for when they are asked for again: not all of a look that goes through the whole store."""
+        added = sum(100 + len(each.key) + len(each.value) for found in answers.values() for each in found)
+        if self._answers_bytes + added > _REMEMBERED_BYTES:
+            self._answers.clear()
+            self._answers_bytes = 0
+        self._answers.update(answers)
+        self._answers_bytes += added

@@ -46,6 +46,14 @@ class Job(Generic[_T]):
             self.error = error
 
 
+def _copy_of(error: Exception) -> Exception:
+    """The same for another thread: each that raises it adds its own traceback."""
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001 - a class whose instances can't be copied; one shared by several threads will do
+        return error
+
+
 class Turns:
     """Lets one thread at a time have the turn, and gives whoever leads what has come by then."""
 
@@ -151,7 +159,7 @@ class Turns:
             done = lead(batch)
         except Exception as error:  # noqa: BLE001 - each of them gets it
             for job in batch:
-                job.result, job.error = None, error if job is own else copy.copy(error)
+                job.result, job.error = None, error if job is own else _copy_of(error)
         except BaseException:
             # Whoever interrupts this thread means its own call; whether the others' changes were made isn't known.
             for job in batch:

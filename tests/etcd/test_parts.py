@@ -337,7 +337,7 @@ def test_habits_are_what_was_asked_last() -> None:
     habits.expect(first, others[5])
     habits.expect(first, others[5])
     assert habits.followers(first) == [others[5]]
-    habits.learn(first, others)
-    assert habits.followers(first) == others[:99], "more wouldn't fit into a transaction"
-    habits.learn(first, [])
-    assert habits.followers(first) == []
+    habits.learn(first, others[:99])
+    assert habits.followers(first) == others[:99]
+    habits.learn(first, others[:100])
+    assert habits.followers(first) == [], "they wouldn't fit into a transaction"

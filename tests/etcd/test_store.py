@@ -23,6 +23,7 @@ from execstore.errors import (
     TransactionConflictError,
     UnsupportedOperationError,
 )
+from execstore.etcd import snapshot
 from execstore.etcd.failures import EtcdError
 from execstore.etcd.keys import Keys, end_of
 from execstore.etcd.wire import put, range_request, transaction
@@ -194,6 +195,18 @@ def test_a_list_longer_than_a_transaction(store: Store) -> None:
     for _ in range(2):
         assert len(store.get_executions("job1")) == 250
     assert [each.id for each in store.list_executions(limit=3, after="e100")] == ["e101", "e102", "e103"]
+
+
+def test_a_look_at_much_keeps_little(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.begin_tx() as transaction:
+        for number in range(150):
+            transaction.create_execution(make_execution(f"e{number:03}"), make_event())
+    monkeypatch.setattr(snapshot, "_REMEMBERED_BYTES", 5000)
+    monkeypatch.setattr(snapshot, "_PAGE_OF_KEYS", 7)  # and pages are small
+    assert len(store.get_executions("job1")) == 150
+    assert [each.id for each in store.list_executions()] == [f"e{number:03}" for number in range(150)]
+    assert len(store.get_execution_events("e007")) == 1
+    assert store.verify().ok
 
 
 # --- what others did ---
