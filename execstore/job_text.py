@@ -11,11 +11,11 @@ An execution keeps its job over all its revisions, and a job's executions share 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from execstore import codec
 
-__all__ = ["Parsed", "decode_with_jobs_aside"]
+__all__ = ["LateJob", "Parsed", "decode_with_jobs_aside", "give_job"]
 
 _KEPT_TEXTS: Final = 512
 _LARGEST_KEPT: Final = 16384
@@ -87,3 +87,34 @@ def decode_with_jobs_aside(data: bytes) -> Parsed | None:
         return Parsed(codec.decode(b"".join(kept)), jobs)
     except codec.CodecError:
         return None
+
+
+# --- in an execution --------------------------------------------------------------------------------------------------
+
+_ModelT = TypeVar("_ModelT")
+_JOB_TEXT: Final = "_job_text"  # where an execution keeps the text of a job that wasn't looked at yet
+
+
+def give_job(execution: _ModelT, job: bytes | dict[str, Any]) -> _ModelT:
+    """An execution that nobody has seen yet, with its job or the text of it."""
+    own = execution.__dict__
+    if isinstance(job, bytes):
+        del own["job"]
+        own[_JOB_TEXT] = job
+    else:
+        own["job"] = job
+    return execution
+
+
+class LateJob:
+    """Stands for an execution's ``job`` as long as it is a text, as ``functools.cached_property`` stands for its value.
+
+    Python comes here only for an execution that has no ``job`` of its own yet, and then gives it one.
+    """
+
+    def __get__(self, execution: object | None, owner: type[object]) -> Any:
+        if execution is None:
+            return None  # the field's default, which dataclasses have on the class
+        own = execution.__dict__
+        # Whichever of several threads comes first, all are given the same.
+        return own.setdefault("job", codec.decode(own[_JOB_TEXT]))

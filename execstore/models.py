@@ -11,15 +11,13 @@ reaches a store.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from execstore import codec
 from execstore.codec import inner_member
 from execstore.errors import InvalidExecutionError
-from execstore.job_text import decode_with_jobs_aside
+from execstore.job_text import LateJob, decode_with_jobs_aside, give_job
 from execstore.members import (
-    Layout,
     read_count,
     read_extra,
     read_integer,
@@ -28,17 +26,9 @@ from execstore.members import (
     read_text,
     require_object,
 )
-from execstore.parts import (
-    BARE_SPEC,
-    RUN_OUTPUT,
-    Event,
-    ExecutionEvent,
-    RunCommandResult,
-    SpecConfig,
-    State,
-    usual_state,
-)
+from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
+from execstore.usual import lacks_job, make_usual
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +133,7 @@ class Execution:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        usual = _make_usual(cls, data, member)
+        usual = make_usual(cls, data, member)
         if usual is not None:
             return usual
         prefix = f"{member}." if member else ""
@@ -187,8 +177,8 @@ class Execution:
         :raises InvalidExecutionError: naming the member that is wrong.
         """
         parsed = decode_with_jobs_aside(data)
-        if parsed is not None and len(parsed.jobs) == 1 and _lacks_job(parsed.value):
-            return _give_job(cls.from_dict(parsed.value), parsed.jobs[0])
+        if parsed is not None and len(parsed.jobs) == 1 and lacks_job(parsed.value):
+            return give_job(cls.from_dict(parsed.value), parsed.jobs[0])
         return cls.from_dict(codec.decode(data))
 
     def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:
@@ -238,104 +228,8 @@ class Execution:
         return not isinstance(self.namespace, _UnsetNamespace)
 
 
-_ExecutionT = TypeVar("_ExecutionT", bound=Execution)
 _FIELDS: Final = frozenset(each.name for each in fields(Execution))
-_JOB_TEXT: Final = "_job_text"  # where an execution keeps the text of a job that wasn't looked at yet
-
-
-class _LateJob:
-    """Stands for ``Execution.job`` as long as it is a text, as ``functools.cached_property`` stands for its value.
-
-    Python comes here only for an execution that has no ``job`` of its own yet, and then gives it one.
-    """
-
-    def __get__(self, execution: Execution | None, owner: type[Execution]) -> Any:
-        if execution is None:
-            return None  # the field's default, which dataclasses have on the class
-        own = execution.__dict__
-        # Whichever of several threads comes first, all are given the same.
-        return own.setdefault("job", codec.decode(own[_JOB_TEXT]))
-
-
-Execution.job = _LateJob()  # type: ignore[assignment]
-
-_BEFORE_JOB: Final = (
-    ("ID", "id", str),
-    ("Namespace", "namespace", str),
-    ("EvalID", "eval_id", str),
-    ("Name", "name", str),
-    ("NodeID", "node_id", str),
-    ("JobID", "job_id", str),
-)
-_BEHIND_JOB: Final = (
-    ("JobVersion", "job_version", int),
-    ("AllocatedResources", "allocated_resources", dict),
-    ("DesiredState", "desired_state", dict),
-    ("ComputeState", "compute_state", dict),
-    ("PublishedResult", "published_result", dict),
-    ("RunOutput", "run_output", dict),
-    ("PreviousExecution", "previous_execution", str),
-    ("NextExecution", "next_execution", str),
-    ("FollowupEvalID", "followup_eval_id", str),
-)
-_PARTITION: Final = ("PartitionIndex", "partition_index", int)
-_TIMES: Final = (("Revision", "revision", int), ("CreateTime", "create_time", int), ("ModifyTime", "modify_time", int))
-_LAYOUTS: Final = tuple(
-    Layout(*_BEFORE_JOB, ("Job", "job", job_type), *_BEHIND_JOB, *partition, *_TIMES)
-    for partition in ((), (_PARTITION,))
-    for job_type in (type(None), dict)
-)
-_FIRST_MEMBERS: Final = (*(name for name, _, _ in _BEFORE_JOB), "Job")
-
-
-def _make_usual(model: type[_ExecutionT], data: Mapping[str, Any], member: str) -> _ExecutionT | None:
-    """An execution as this program writes it, ``None`` for any other."""
-    for layout in _LAYOUTS:
-        execution = layout.make(model, data)
-        if execution is not None:
-            break
-    else:
-        return None
-    own = execution.__dict__
-    if own["job_version"] < 0 or own["revision"] < 0:
-        return None
-    desired, compute, spec, output = (
-        own["desired_state"],
-        own["compute_state"],
-        own["published_result"],
-        own["run_output"],
-    )
-    prefix = f"{member}." if member else ""
-    own["desired_state"] = usual_state(State, DesiredState, desired) or State.from_dict(
-        desired, state_class=DesiredState, member=f"{prefix}DesiredState"
-    )
-    own["compute_state"] = usual_state(State, ExecutionState, compute) or State.from_dict(
-        compute, member=f"{prefix}ComputeState"
-    )
-    own["published_result"] = BARE_SPEC.make(SpecConfig, spec) or SpecConfig.from_dict(
-        spec, member=f"{prefix}PublishedResult"
-    )
-    own["run_output"] = RUN_OUTPUT.make(RunCommandResult, output) or RunCommandResult.from_dict(
-        output, member=f"{prefix}RunOutput"
-    )
-    own.setdefault("partition_index", 0)
-    return execution
-
-
-def _give_job(execution: _ExecutionT, job: bytes | dict[str, Any]) -> _ExecutionT:
-    """An execution that nobody has seen yet, with its job or the text of it."""
-    own = execution.__dict__
-    if isinstance(job, bytes):
-        del own["job"]
-        own[_JOB_TEXT] = job
-    else:
-        own["job"] = job
-    return execution
-
-
-def _lacks_job(data: Any) -> bool:
-    """Whether it is an execution whose job, and nothing else, can have been taken out."""
-    return isinstance(data, dict) and tuple(islice(data, 7)) == _FIRST_MEMBERS and data["Job"] is None
+Execution.job = LateJob()  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -466,12 +360,12 @@ class ExecutionUpsert:
             value, jobs = parsed
             current, previous = value.get("Current"), value.get("Previous")
             wanted = (current is not None) + (previous is not None)
-            if len(jobs) == wanted and all(_lacks_job(each) for each in (current, previous) if each is not None):
+            if len(jobs) == wanted and all(lacks_job(each) for each in (current, previous) if each is not None):
                 upsert = cls.from_dict(value)
                 if upsert.current is not None:
-                    _give_job(upsert.current, jobs[0])
+                    give_job(upsert.current, jobs[0])
                 if upsert.previous is not None:
-                    _give_job(upsert.previous, jobs[-1])
+                    give_job(upsert.previous, jobs[-1])
                 return upsert
         return cls.from_dict(codec.decode(data))
 
