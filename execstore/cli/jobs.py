@@ -84,6 +84,8 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, aft
     ids = [one_line(job.job_id) for job in jobs]
     if width is not None and width < WIDE_COLUMNS:
         ids = shorten_ids(ids)
+    # On a terminal, where the states may go on in the next line, a number stays with its state.
+    space = " " if width is None else "\u00a0"
     rows = [
         [
             identity,
@@ -91,7 +93,9 @@ def command(settings: Settings, *, namespace: str | None, limit: int | None, aft
             one_line(job.job_type),
             str(job.states.total()),
             format_time(job.modify_time, settings.time_style, now_ns),
-            one_line(", ".join(f"{count} {state}" for state, count in sorted(job.states.items(), key=_by_life))),
+            ", ".join(
+                f"{number}{space}{one_line(state)}" for state, number in sorted(job.states.items(), key=_by_life)
+            ),
         ]
         for identity, job in zip(ids, jobs, strict=True)
     ]

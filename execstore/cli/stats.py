@@ -67,13 +67,13 @@ def command(settings: Settings, *, by_node: bool, node: str | None, as_json: boo
         print_json(document)
         return
     inodes = "" if document["free_inodes"] is None else f", {document['free_inodes']} inodes"
-    width = max(len("latest event"), *(len(state) for state in ExecutionState))
+    width = 2 + max(len(state) for state in ExecutionState)
     print_lines(
         [
             f"{'store':<{width}}  {document['path']}",
             f"{'executions':<{width}}  {document['executions']} ({document['live']} live)",
             *(
-                f"{click.style(f'{state:<{width}}', fg=state_colour(state))}  {count}"
+                f"  {click.style(f'{state:<{width - 2}}', fg=state_colour(state))}  {count}"
                 for state, count in counts.items()
             ),
             f"{'latest event':<{width}}  {log.latest}",

@@ -164,8 +164,8 @@ def test_stats_count(execstore_cli: CommandLine, path: Path) -> None:
     assert document["latest_event"] == 4 + 4 + 3
     assert document["free_bytes"] > 0
     text = execstore_cli("stats").stdout
-    assert "executions         4 (1 live)" in text
-    assert "latest event       11" in text
+    assert "executions           4 (1 live)" in text
+    assert "latest event         11" in text
 
 
 def test_verify_of_a_store_that_is_whole(execstore_cli: CommandLine) -> None:
@@ -232,3 +232,12 @@ def test_reading_commands_write_nothing(execstore_cli: CommandLine, path: Path) 
     for command in (["ls"], ["show", "e-0"], ["events", "e-0"], ["jobs"], ["stats"], ["verify"]):
         assert execstore_cli(*command).status == 0
     assert state() == before
+
+
+def test_a_job_s_states_stay_with_their_numbers_on_a_terminal(
+    execstore_cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execstore.cli.jobs.terminal_width", lambda: 62)
+    lines = execstore_cli("jobs").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]][1] == ["1", "Failed"]
+    assert lines[1].endswith("1\u00a0Running,")
