@@ -6,6 +6,7 @@ The argument why this is enough stands in FORMAT.md under "Crashes".
 from __future__ import annotations
 
 import contextlib
+import secrets
 import errno
 import logging
 from dataclasses import dataclass, replace
@@ -90,8 +91,6 @@ def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes
 
     FORMAT comes last, after all else is durable: a folder without it is no store yet, and making it starts over.
     """
-    import secrets  # noqa: PLC0415 - a tenth of the time that opening a store takes, and only making one needs it
-
     form = Format(secrets.token_hex(8), journal_bytes, segment_bytes, names=names_for(fs))
     for folder in layout.folders():
         with contextlib.suppress(FileExistsError):

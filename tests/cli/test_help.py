@@ -214,6 +214,8 @@ def test_every_example_works(
 
             running = Execution(compute_state=State(ExecutionState.RUNNING))
             store.update_execution_state(UpdateExecutionRequest("e-1f3a", running))
+    for name in re.findall(r"execstore --store (\w+) (?:ls|verify)", example):  # what the line before it has made
+        Store(shell_folder / name).close()
     environment = {
         **program_environment,
         "PATH": f"{shell_folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}",

@@ -49,6 +49,14 @@ def test_a_command_loads_itself_alone(path: Path, program_environment: dict[str,
     assert not {name for name in loaded if name.partition(".")[0] == "rich"}
 
 
+def test_what_is_slow_to_load_is_left_to_those_who_need_it(path: Path, program_environment: dict[str, str]) -> None:
+    """Each of these takes a good part of the time that `ls` does."""
+    loaded = {name.partition(".")[0] for name in _loaded_by(program_environment, "--store", str(path), "ls")}
+    slow = {"asyncio", "concurrent", "http", "multiprocessing", "shutil", "sqlite3", "ssl"}
+    slow |= {"rich", "subprocess", "tempfile", "textual", "anyio", "opentelemetry", "pytest"}
+    assert not slow & loaded
+
+
 def test_the_library_does_not_load_the_command_line(program_environment: dict[str, str]) -> None:
     script = "import sys, execstore; print('click' in sys.modules, 'execstore.cli' in sys.modules)"
     done = subprocess.run(
