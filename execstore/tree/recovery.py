@@ -6,9 +6,9 @@ The argument why this is enough stands in FORMAT.md under "Crashes".
 from __future__ import annotations
 
 import contextlib
-import secrets
 import errno
 import logging
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
