@@ -50,24 +50,25 @@ class Retirement:
         self._fs = fs
         self._journal = journal
         self._run_later = run_later
-        self._epoch = 0  # the newest that was begun
+        self._begun = 0
+        self.retired = 0  # up to which epoch this handle saw to it
 
-    def begin(self, epoch: int, number: int, done: Callable[[OSError | None], None]) -> None:
+    def begin(self, epoch: int, number: int, failed: Callable[[OSError], None]) -> None:
         """Retire journal file ``number``, which holds an epoch, unless that was begun before.
 
-        ``done`` is told how it went, later and from elsewhere.
+        ``failed`` is told later and from elsewhere if it can't be. That it was done is for the next commit to say in
+        the head: taking the change lock for that would keep others from it.
         """
-        if epoch <= self._epoch:
+        if epoch <= self._begun:
             return
-        self._epoch = epoch
-        fs, journal = self._fs, self._journal
+        self._begun = epoch
 
         def sync() -> None:
             try:
-                fs.sync(journaled_paths(journal, number))
+                self._fs.sync(journaled_paths(self._journal, number))
             except OSError as error:
-                done(error)
+                failed(error)
             else:
-                done(None)
+                self.retired = epoch
 
         self._run_later(sync)

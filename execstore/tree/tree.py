@@ -612,7 +612,7 @@ class Tree:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
         self._kept.published(head.published, records)
-        head = recovery.head_after(last, head.journal, head.retired)
+        head = recovery.head_after(last, head.journal, max(head.retired, self._retirement.retired))
         self._head.write(head)
         self._staged.forget(last.transaction)
         if self.on_change is not None:
@@ -651,28 +651,21 @@ class Tree:
         epoch = head.epoch - 1
         handle = weakref.ref(self)  # one that is forgotten meanwhile must be able to go
 
-        def done(error: OSError | None) -> None:
+        def failed(error: OSError) -> None:
             tree = handle()
             if tree is not None and not tree.closed:
-                tree.note_retired(epoch, error)
+                tree.note_lost_writes(error)
 
-        self._retirement.begin(epoch, 1 - head.journal, done)
+        self._retirement.begin(epoch, 1 - head.journal, failed)
 
-    def note_retired(self, epoch: int, error: OSError | None) -> None:
-        """A sync that was begun when all of an epoch was published is done."""
+    def note_lost_writes(self, error: OSError) -> None:
+        """A sync beside the commits failed."""
+        failure = self._fail(error)
         try:
             with self._change_lock.held():
-                if self._closed or os.getpid() != self.process_id:
-                    return
-                if error is not None:
-                    self._fail_to_sync(error)
-                    return
-                head = self.settled_head()
-                if head.retired < epoch:
-                    self._head.write(replace(head, retired=epoch))
-        except (OSError, ExecStoreError) as failure:
-            # Nothing is lost: a commit will see to it when the journal is full.
-            _LOG.warning("%s: an old journal couldn't be retired (%s)", self.path, failure)
+                self._head.invalidate()  # see _fail_to_sync
+        except (OSError, ExecStoreError) as another:
+            _LOG.warning("%s: %s, and no other handle can be told (%s)", self.path, failure, another)
 
     def _flush_journal(self, head: Head) -> None:
         try:

@@ -64,17 +64,22 @@ def journal_flushed_after_publishing(patch: Patch) -> None:
 
 def no_sync_at_a_checkpoint(patch: Patch) -> None:
     turn = Tree._turn
-    patch.setattr(Retirement, "begin", lambda self, epoch, number, done: None)
+    patch.setattr(Retirement, "begin", lambda self, epoch, number, failed: None)
     patch.setattr(Tree, "_turn", lambda self, head: turn(self, replace(head, retired=head.epoch)))
 
 
 def retired_before_the_sync(patch: Patch) -> None:
-    patch.setattr(Retirement, "begin", lambda self, epoch, number, done: done(None))
+    patch.setattr(Retirement, "begin", lambda self, epoch, number, failed: setattr(self, "retired", epoch))
 
 
 def failed_retirement_ignored(patch: Patch) -> None:
-    note = Tree.note_retired
-    patch.setattr(Tree, "note_retired", lambda self, epoch, error: note(self, epoch, None))
+    def begin(self: Retirement, epoch: int, number: int, failed: Callable[[OSError], None]) -> None:
+        if epoch > self.retired:
+            with contextlib.suppress(OSError):
+                self._fs.sync(journaled_paths(self._journal, number))
+            self.retired = epoch
+
+    patch.setattr(Retirement, "begin", begin)
 
 
 def failed_sync_at_a_checkpoint_ignored(patch: Patch) -> None:
