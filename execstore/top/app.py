@@ -30,7 +30,8 @@ _ENDING_SECONDS = 5.0
 class TopApp(App[Exception]):
     """Shows a store until it is quit. It returns ``None``, or the error that ended it.
 
-    :param interval_seconds: looks at the store follow each other at least so far apart.
+    Args:
+        interval_seconds: looks at the store follow each other at least so far apart.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -68,7 +69,7 @@ class TopApp(App[Exception]):
         """Show the first screen, and begin to look."""
         self.push_screen(self._main)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # type: ignore[attr-defined, unused-ignore]
             # So that the terminal is given back as it was. In a thread, or on Windows, it can't be had.
             with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
                 loop.add_signal_handler(number, self.exit)

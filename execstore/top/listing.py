@@ -121,9 +121,10 @@ class Listing(Widget, can_focus=True):
     def show(self, title: str, remark: str, keys: Sequence[str], make: Callable[[int], ListRow], *, empty: str) -> None:
         """Show these rows instead. The cursor stays on the row that it is on; if that is gone, at its place.
 
-        :param keys: of each row what stays while the row changes.
-        :param make: gives a row by its place; only those that are drawn are made.
-        :param empty: what to say if there are none.
+        Args:
+            keys: of each row what stays while the row changes.
+            make: gives a row by its place; only those that are drawn are made.
+            empty: what to say if there are none.
         """
         current = self._keys[self._cursor] if self._keys else None
         self._title, self._remark, self._empty = title, remark, empty

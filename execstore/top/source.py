@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from execstore.addresses import folder_of
 from execstore.errors import (
     DeserializationError,
     EventsCompactedError,
@@ -75,17 +76,22 @@ class Source:
 
     One thread calls ``look`` and ``rest``; all else may be called from any.
 
-    :param polling_seconds: how often the store is looked at for something new where the kernel doesn't tell.
-    :param clock: nanoseconds since the epoch, as events are stamped with.
+    Args:
+        polling_seconds: how often the store is looked at for something new where the kernel doesn't tell.
+        clock: nanoseconds since the epoch, as events are stamped with.
     """
 
     def __init__(self, store: Store, *, polling_seconds: float = 1.0, clock: Callable[[], int] = time.time_ns) -> None:
         self._store = store
         self._clock = clock
+        self._folder = folder_of(store.path)
         self._identity = self._identify()
-        self._is_told: bool | None = None  # whether the kernel tells of changes; None while nothing was waited for
+        # Whether the kernel tells of changes; None while nothing was waited for. Of a store that isn't in a folder
+        # others may write to it by another machine's clock, so there is nothing to measure.
+        self._is_told: bool | None = None if self._folder is not None else False
         self._polling_seconds = polling_seconds
-        self._event_store = EventStore(StoreEventLog(store, notifier=self._open_notifier), serializer=PlainSerializer())
+        log = StoreEventLog(store, notifier=None if self._folder is None else self._open_notifier)
+        self._event_store = EventStore(log, serializer=PlainSerializer())
         self._position: int | None = None  # the last event that was taken in; None before the first look
         self._skipped = 0
         self._executions = ExecutionList(store)
@@ -186,9 +192,11 @@ class Source:
         notifier.close()
         return PollingNotifier(self._polling_seconds)
 
-    def _identify(self) -> tuple[int, int]:
+    def _identify(self) -> tuple[int, int] | None:
+        if self._folder is None:
+            return None
         try:
-            status = os.stat(self._store.path)
+            status = os.stat(self._folder)
         except OSError:
             raise StoreNotFoundError(self._store.path, "the store was removed") from None
         return status.st_dev, status.st_ino

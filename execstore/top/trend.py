@@ -57,8 +57,9 @@ class Trend(NamedTuple):
 def begin_trend(now_ns: int, counts: Mapping[str, int], changes: Sequence[StateChange], since_ns: int) -> Trend:
     """The trend up to now, found by walking back from what is counted now.
 
-    :param changes: all events of the log since ``since_ns``, oldest first.
-    :param since_ns: what was before isn't known.
+    Args:
+        changes: all events of the log since ``since_ns``, oldest first.
+        since_ns: what was before isn't known.
     """
     last = now_ns // _BUCKET_NS
     first = max(last - BUCKETS + 1, min(since_ns // _BUCKET_NS, last))
