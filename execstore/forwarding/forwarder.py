@@ -35,8 +35,9 @@ from execstore.errors import (
     StoreUnreachableError,
     TransactionConflictError,
 )
+from execstore.forwarding.ahead import Ahead
 from execstore.forwarding.applying import Applied, apply_batch, apply_whole, store_stream
-from execstore.forwarding.batch import Rules, make_batch, named_executions
+from execstore.forwarding.batch import Rules, named_executions
 from execstore.forwarding.source import Source, fingerprint
 from execstore.forwarding.stream import Phase, Stream, check_node, read_stream
 from execstore.records import parse_execution
@@ -174,6 +175,7 @@ class Forwarder:
         self._stopped = threading.Event()
         self._destination: Store | None = None
         self._stream: Stream | None = None
+        self._ahead: Ahead | None = None
         self._maximum = batch_size  # of the next batch: smaller after one that was too large for the central store
         self._watcher_id = ""
         self._stored_checkpoint = -1
@@ -235,6 +237,9 @@ class Forwarder:
             self._store_checkpoint(at_once=True)
         finally:
             self._close_destination()
+            if self._ahead is not None:
+                self._ahead.close()
+                self._ahead = None
             self._report.seconds += time.monotonic() - started
         return self._report
 
@@ -326,10 +331,11 @@ class Forwarder:
             copying = stream.begin_copy(stream.sequence_number, stream.fingerprint, sweeps=False)
             self._set_stream(stream, copying)
             return True
-        piece = self._source.read(stream.sequence_number + 1, self._maximum, self._batch_bytes)
+        if self._ahead is None:
+            self._ahead = Ahead(self._source, self._rules)
+        piece, batch = self._ahead.take(stream.sequence_number + 1, self._maximum, self._batch_bytes)
         if not piece.lines:
             return False
-        batch = make_batch(piece.lines, self._rules)
         if batch.unclear:
             raise DeserializationError(batch.unclear, stream.sequence_number + 1)
         owners = self._owners(batch)
