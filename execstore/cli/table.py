@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,6 +119,8 @@ def wrap(text: str, width: int) -> list[str]:
     """Return the text in lines of at most ``width`` columns; one that is empty as one line."""
     if cell_width(text) <= width:
         return [text]
+    import textwrap  # noqa: PLC0415 (what fits, the usual case, does without it)
+
     # Where characters are two columns wide only half as many fit.
     wide = 1 if text.isascii() or all(cell_width(character) < 2 for character in text) else 2
     return textwrap.wrap(text, max(width // wide, 1), break_on_hyphens=False) or [""]

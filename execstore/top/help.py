@@ -75,8 +75,8 @@ _SHOWN: Final = (
             "which this program was told: the commit's own work, its flush, and the notice. So a commit takes "
             "no longer than that; but the wait for the lock before it isn't in it. Median and most of the last "
             "changes (up to 60) that came while this program was waiting for one. '-' where the kernel doesn't "
-            "tell of changes (without execstore[watch], or if another machine writes). How long flushes take "
-            "only the process knows that commits: Store.metrics() there."
+            "tell of changes (without execstore[watch]), and of a store that isn't in a folder. How long flushes "
+            "take only the process knows that commits: Store.metrics() there."
         ),
     ),
     ("newest event", "its number, and how old it is"),

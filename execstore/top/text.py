@@ -154,6 +154,7 @@ def vitals(snapshot: Snapshot, now_ns: int) -> list[tuple[str, str]]:
     """Names and values, the most important first, each on a line of its own."""
     log = snapshot.event_log
     latency = snapshot.latency
+    has_journal = snapshot.journal_bytes > 0  # a store that isn't in a folder has none
     newest = snapshot.events[-1] if snapshot.events else None
     laggard = snapshot.laggard
     seen = "-" if latency is None else f"{span(latency.median_ns)}, max {span(latency.worst_ns)}"
@@ -170,5 +171,8 @@ def vitals(snapshot: Snapshot, now_ns: int) -> list[tuple[str, str]]:
         ("newest event", when),
         ("event log", f"{size(log.bytes)}, {number(log.events)} events"),
         ("most behind", behind),
-        ("journal used", f"{size(snapshot.journal_used_bytes)} of {size(snapshot.journal_bytes)}"),
+        (
+            "journal used",
+            f"{size(snapshot.journal_used_bytes)} of {size(snapshot.journal_bytes)}" if has_journal else "-",
+        ),
     ]

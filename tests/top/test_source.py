@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from execstore import Event, ExecutionState, Store
+from execstore import Event, ExecutionState, Store, connect
 from execstore.errors import StoreNotFoundError
 from execstore.notify import PollingNotifier
 from execstore.top import source as source_module
@@ -20,7 +20,7 @@ from execstore.top.filters import Filter, parse_filter
 from execstore.top.source import KEPT_EVENTS, MOST_EVENTS, Source
 from execstore.watcher import Operation, StoreEventRequest
 from tests.support import PATIENCE_SECONDS, make_execution
-from tests.top.conftest import LONG_ID, move
+from tests.top.conftest import LONG_ID, fill, move
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,6 +296,22 @@ def test_what_is_collected_meanwhile_is_passed(open_store: StoreFactory, make_so
     assert snapshot.events[-1].execution_id == "e-last"
     assert snapshot.total == 31
     assert snapshot.event_log.oldest > 2
+
+
+def test_a_store_that_is_not_in_a_folder() -> None:
+    with connect("memory:") as store:
+        fill(store)
+        source = Source(store, polling_seconds=0.05)
+        before = source.look()
+        assert (ids_of(before), before.latency, before.journal_bytes) == ([LONG_ID, "e-accepted"], None, 0)
+        writer = threading.Timer(0.05, lambda: move(store, "e-new", ExecutionState.BID_ACCEPTED))
+        writer.start()
+        after = source.look(PATIENCE_SECONDS)
+        writer.join()
+        source.rest(0.01)
+        assert (ids_of(after), after.latency) == (["e-new", LONG_ID, "e-accepted"], None)
+        assert after.counts["BidAccepted"] == 2
+        source.leave()
 
 
 def test_no_byte_is_written(filled: Store, open_store: StoreFactory, make_source: Callable[..., Source]) -> None:
