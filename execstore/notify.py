@@ -122,13 +122,13 @@ class InotifyNotifier:
         self._inotify = INotify(nonblocking=True)
         try:
             self._inotify.add_watch(path, flags.MODIFY)
-            self._rouser = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._rouser = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
         except OSError:
             self._inotify.close()
             raise
-        self._poll = select.poll()
-        self._poll.register(self._inotify.fileno(), select.POLLIN)
-        self._poll.register(self._rouser, select.POLLIN)
+        self._poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+        self._poll.register(self._inotify.fileno(), select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
+        self._poll.register(self._rouser, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         self._closed = False
 
     @property
@@ -147,7 +147,7 @@ class InotifyNotifier:
         timeout_ms = None if math.isinf(timeout_seconds) else math.ceil(min(timeout_seconds, 86400) * 1000)
         for descriptor, _ in self._poll.poll(timeout_ms):
             if descriptor == self._rouser:
-                os.eventfd_read(self._rouser)
+                os.eventfd_read(self._rouser)  # type: ignore[attr-defined, unused-ignore]
             else:
                 # An overflow (IN_Q_OVERFLOW) needs nothing of its own: whatever is read here leads to a look.
                 for event in self._inotify.read(timeout=0):
@@ -159,7 +159,7 @@ class InotifyNotifier:
     def rouse(self) -> None:
         """See ``Notifier``."""
         try:
-            os.eventfd_write(self._rouser, 1)
+            os.eventfd_write(self._rouser, 1)  # type: ignore[attr-defined, unused-ignore]
         except BlockingIOError:  # it was roused 2**64 - 2 times
             return
 

@@ -125,7 +125,7 @@ def describe_disk(path: str) -> str:
 
 def _has_journal(path: str) -> bool:
     number = os.stat(path).st_dev
-    name = os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
+    name = os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))  # type: ignore[attr-defined, unused-ignore]
     return os.path.isdir("/proc/fs/jbd2") and any(each.startswith(f"{name}-") for each in os.listdir("/proc/fs/jbd2"))
 
 
@@ -134,9 +134,9 @@ def describe_machine() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{os.cpu_count()} x {_processor()}",
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)),  # type: ignore[attr-defined, unused-ignore]
         "system": f"{platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
+        "load": round(os.getloadavg()[0], 1),  # type: ignore[attr-defined, unused-ignore]
         "versions": {
             "Python": platform.python_version(),
             "SQLite": sqlite3.sqlite_version,

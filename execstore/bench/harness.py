@@ -139,7 +139,7 @@ def _started(
             contender.ask("fill", [size])
             contender.forget_peak_memory()
             contenders.append(contender)
-        os.sync()
+        os.sync()  # type: ignore[attr-defined, unused-ignore]
         yield contenders
 
 
@@ -246,7 +246,7 @@ def _costs(contenders: Sequence[Contender], settings: Settings, plan: Plan, work
 def _device_statistics(path: str) -> str | None:
     """The file in which the kernel counts what the disk below this folder does."""
     device = os.stat(path).st_dev
-    file = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat"
+    file = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat"  # type: ignore[attr-defined, unused-ignore]
     return file if os.path.exists(file) else None
 
 
@@ -265,7 +265,7 @@ def _sync(path: str) -> None:
     try:
         library = ctypes.CDLL(None)
         if not hasattr(library, "syncfs") or library.syncfs(descriptor) != 0:
-            os.sync()
+            os.sync()  # type: ignore[attr-defined, unused-ignore]
     finally:
         os.close(descriptor)
 
@@ -275,7 +275,7 @@ def _allocated_bytes(path: str) -> int:
     total = 0
     for folder, _, files in os.walk(path):
         for name in ("", *files):
-            total += os.lstat(os.path.join(folder, name)).st_blocks * _SECTOR
+            total += os.lstat(os.path.join(folder, name)).st_blocks * _SECTOR  # type: ignore[attr-defined, unused-ignore]
     return total
 
 

@@ -227,7 +227,7 @@ def _forget_pages(path: str) -> None:
     if hasattr(os, "posix_fadvise"):
         for name in os.listdir(f"{path}/events"):
             descriptor = os.open(f"{path}/events/{name}", os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # type: ignore[attr-defined, unused-ignore]
             os.close(descriptor)
 
 

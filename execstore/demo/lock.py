@@ -40,7 +40,7 @@ def node_lock(path: str) -> Iterator[None]:
     Raises:
         NodeBusyError: if another process has it.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
     try:
         if not lock_descriptor(descriptor, blocking=False):
             raise NodeBusyError(path)

@@ -103,7 +103,7 @@ class RunningCommand:
             timed_out = not self._wait_until_end(timeout_seconds)
         finally:
             # Whatever it has left running in its session goes with it.
-            self._signal(signal.SIGKILL)
+            self._signal(signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
             self._process.wait()
         duration_seconds = time.monotonic() - self._started_at
         stdout, stdout_truncated = self._stdout.finish()
@@ -145,7 +145,7 @@ class RunningCommand:
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, number)  # type: ignore[attr-defined, unused-ignore]
 
 
 def start_command(

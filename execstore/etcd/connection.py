@@ -151,8 +151,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+        self._poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+        self._poll.register(sock, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
 
     @property
     def has_ended(self) -> bool:

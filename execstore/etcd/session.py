@@ -33,7 +33,7 @@ _GOODBYE_SECONDS: Final = 1.0
 def awake_or_not() -> float:
     """Seconds that also count while the machine sleeps, where the system has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)  # type: ignore[attr-defined, unused-ignore]
 
 
 class Lease:

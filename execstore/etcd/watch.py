@@ -183,10 +183,10 @@ class HeadNotifier:
         return isinstance(self._stream, ssl.SSLSocket) and self._stream.pending() > 0
 
     def _poll(self, until: float) -> bool:
-        poll = select.poll()
+        poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         for each in (self._stream, self._hearing):
             if each is not None and each.fileno() >= 0:
-                poll.register(each, select.POLLIN)
+                poll.register(each, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
         # Rounded up, or the last part of a millisecond would be a busy loop.
         timeout_ms = int(min(max(until - time.monotonic(), 0), 86400) * 1000) + 1
         return bool(poll.poll(timeout_ms))

@@ -113,7 +113,7 @@ def main(path: str, watcher_id: str, *, dies: bool) -> None:
         )
         if dies:
             _tell("", "is killed, before it could store a checkpoint", "dead")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined, unused-ignore]
         watcher.checkpoint(event.seq_num)
         _tell("", f"checkpoint({event.seq_num}) returns", RETURN)
         handled.set()

@@ -57,7 +57,7 @@ def backup(store: Store, destination: str | os.PathLike[str] | BinaryIO) -> Back
         report = _write_file(store, os.fspath(destination))
     else:
         with tempfile.TemporaryFile() as spool:
-            report = _write(store, spool, destination, "")
+            report = _write(store, spool, destination, "")  # type: ignore[arg-type, unused-ignore]
     return report.after(time.monotonic() - started)
 
 
@@ -71,11 +71,11 @@ def _write_file(store: Store, path: str) -> BackupReport:
     folder, name = os.path.split(target)
     if os.path.lexists(target) and not os.path.isfile(target):  # a named pipe, /dev/stdout
         with tempfile.TemporaryFile() as spool, open(target, "wb") as stream:
-            return _write(store, spool, stream, name)
+            return _write(store, spool, stream, name)  # type: ignore[arg-type, unused-ignore]
     descriptor, beside = tempfile.mkstemp(prefix=f".{name[:200]}.", dir=folder)
     try:
         with open(descriptor, "wb") as stream, tempfile.TemporaryFile(dir=folder) as spool:
-            report = _write(store, spool, stream, name)
+            report = _write(store, spool, stream, name)  # type: ignore[arg-type, unused-ignore]
             stream.flush()
             os.fsync(descriptor)
         os.rename(beside, target)

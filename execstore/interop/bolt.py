@@ -220,15 +220,17 @@ def _lock(path: str, descriptor: int, status: os.stat_result, *, force: bool) ->
     """Take bbolt's lock (``flock``, shared) for as long as the file is open."""
     if sys.platform == "win32":  # bbolt locks in another way there
         return ("this system doesn't tell whether it is in use: make sure that no process writes to it",)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if not force:
-            raise SourceBusyError(path, _lock_holder(status)) from None
-        return ("it is open in a running process: what that writes meanwhile is missed, or shows as damage",)
-    except OSError as error:
-        return (f"its file system has no locks ({error.strerror}): make sure that no process writes to it",)
-    return ()
+    else:  # noqa: RET505 - or mypy would read on
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not force:
+                raise SourceBusyError(path, _lock_holder(status)) from None
+            return ("it is open in a running process: what that writes meanwhile is missed, or shows as damage",)
+        except OSError as error:
+            return (f"its file system has no locks ({error.strerror}): make sure that no process writes to it",)
+        return ()
+
 
 
 def _lock_holder(status: os.stat_result) -> int | None:

@@ -47,16 +47,16 @@ class FilesAdapter(Adapter):
         for number in range(count):
             self._create(number, "New" if number % LIVE_EVERY else "Running")
         self._flushes = True
-        os.sync()
+        os.sync()  # type: ignore[attr-defined, unused-ignore]
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         with self._thread_lock:
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX)
+            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX)  # type: ignore[attr-defined, unused-ignore]
             try:
                 yield
             finally:
-                fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)
+                fcntl.flock(self._lock_descriptor, fcntl.LOCK_UN)  # type: ignore[attr-defined, unused-ignore]
 
     # --- primitives ---
 

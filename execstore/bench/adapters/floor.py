@@ -42,8 +42,8 @@ class FloorAdapter(Adapter):
         position, self._position = self._position, self._position + len(data)
         if self._position > _SIZE:
             position, self._position = 0, len(data)
-        os.pwrite(self._descriptor, data, position)
-        os.fdatasync(self._descriptor)
+        os.pwrite(self._descriptor, data, position)  # type: ignore[attr-defined, unused-ignore]
+        os.fdatasync(self._descriptor)  # type: ignore[attr-defined, unused-ignore]
         return 1
 
     def create(self, number: int, state: str) -> int:  # noqa: ARG002
