@@ -17,11 +17,11 @@ from execstore.tree.filesystem import RealFileSystem
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["Faults", "ProcessDied", "Step"]
+__all__ = ["FLUSHING", "WRITING", "Faults", "ProcessDied", "Step"]
 
 _BLOCK_BYTES: Final = 4096
-_FLUSHING: Final = frozenset({"flush", "sync", "sync_folder"})
-_WRITING: Final = frozenset(
+FLUSHING: Final = frozenset({"flush", "sync", "sync_folder"})
+WRITING: Final = frozenset(
     {"create", "overwrite", "pwrite", "rename", "link", "remove", "make_folder", "remove_folder", "truncate"}
 )
 _ON_DESCRIPTORS: Final = frozenset({"pwrite", "truncate", "flush"})
@@ -138,7 +138,7 @@ class Faults:
                     self._handles = []
                     raise ProcessDied(f"the process died before {step.operation} of {step.path or 'the tree'}")
                 self._dies_in -= 1
-            if step.operation in _FLUSHING and self._refuses_in is not None:
+            if step.operation in FLUSHING and self._refuses_in is not None:
                 if self._refuses_in == 0:
                     self._refuses_in, self.met = None, step
                     raise OSError(errno.EIO, os.strerror(errno.EIO), step.path)
@@ -171,7 +171,7 @@ class _FaultyFileSystem:
 
         def called(*arguments: Any, **options: Any) -> Any:
             self._check_alive()
-            if name in _WRITING or name in _FLUSHING:
+            if name in WRITING or name in FLUSHING:
                 self._faults.before(self._step(name, arguments), self._needed_bytes(name, arguments))
             return call(*arguments, **options)
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from execstore.errors import StoreNotFoundError
 from execstore.store import Store
 from execstore.testing.faults import Faults, ProcessDied
 from execstore.tree_engine import TreeEngine
@@ -81,7 +82,8 @@ class TemporaryStores:
         problems: list[str] = []
         for name in self._names:
             path = self.path(name)
-            if os.path.exists(os.path.join(path, "FORMAT")):
+            with contextlib.suppress(StoreNotFoundError):
+                Store(path, read_only=True).close()  # so that none is made
                 with Store(path) as store:
                     found = store.verify().problems
                 problems += [f"{path}/{problem.path}: {problem.reason} ({problem.kind})" for problem in found]

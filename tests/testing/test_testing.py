@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,6 +15,8 @@ import pytest
 from execstore import Event, ExecutionState, Store
 from execstore.errors import ExecutionNotFoundError, StoreFailedError, StoreFullError
 from execstore.testing import FakeClock, Faults, ProcessDied, TemporaryStores
+from execstore.testing.faults import FLUSHING, WRITING
+from execstore.tree.filesystem import FileSystem
 from execstore.watcher import EventIterator, GetEventsRequest
 from tests.support import ROOT, make_event, make_execution, make_request
 
@@ -179,7 +182,21 @@ def test_faults_that_make_no_sense(plant: object) -> None:
         plant(Faults())
 
 
+def test_each_call_is_known_as_a_step_or_as_none() -> None:
+    """Of what comes to the seam later, too, it has to be said whether it can fail and whether one can die before it."""
+    looking = {"read", "size", "stamp", "names", "kind", "link_target", "pread", "length", "free", "remote_kind"}
+    holding = {"open", "close", "try_lock", "try_lock_shared", "unlock", "lock_holder", "is_lock_shared"}
+    known = looking | holding | {"longest_name_bytes"} | WRITING | FLUSHING
+    assert {name for name in vars(FileSystem) if not name.startswith("_")} == known
+
+
 # --- the stores -----------------------------------------------------------------------------------------------------
+
+
+def test_where_no_store_was_made_there_is_none_to_verify(tmp_path: Path) -> None:
+    with TemporaryStores(tmp_path) as stores:
+        path = stores.path("never")
+    assert not os.path.exists(path)
 
 
 def test_other_processes_see_what_handles_wrote(execstore_stores: TemporaryStores) -> None:
