@@ -232,7 +232,6 @@ def _lock(path: str, descriptor: int, status: os.stat_result, *, force: bool) ->
         return ()
 
 
-
 def _lock_holder(status: os.stat_result) -> int | None:
     """The process that has the file locked, as far as Linux tells (``proc_locks(5)``)."""
     if sys.platform != "linux":
