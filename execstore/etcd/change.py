@@ -92,6 +92,8 @@ class EtcdChange(EtcdReader):
     absent if ``may_guess``, and compared, too: a create then needs no question of its own.
     """
 
+    _keeps_members = False  # they may change by its own doing
+
     def __init__(
         self,
         path: str,

@@ -26,6 +26,8 @@ __all__ = ["EtcdReader"]
 class EtcdReader:
     """One look: see ``execstore.engine.Reader``. ``snapshot`` gives the answers; a change lays its own over them."""
 
+    _keeps_members = True
+
     def __init__(
         self, path: str, keys: Keys, snapshot: Snapshot, on_head: Callable[[Head], None] | None = None
     ) -> None:
@@ -34,6 +36,7 @@ class EtcdReader:
         self._keys = keys
         self._snapshot = snapshot
         self._on_head = on_head
+        self._members: dict[str, dict[str, list[str]]] = {}  # of an index all of whose groups were asked for
         self._read_values: Mapping[str, Any] | None = None
 
     @property
@@ -54,6 +57,27 @@ class EtcdReader:
         """Ask together what is going to be asked for one by one."""
         self._snapshot.ask_all(questions)
 
+    def prepare(
+        self,
+        *,
+        records: Mapping[str, Sequence[str]] | None = None,
+        lines: Mapping[str, Sequence[str]] | None = None,
+        marks: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        """Say what will be asked for, so that it can be asked for together.
+
+        ``records`` and ``lines`` give names by collection, ``marks`` are an index, a group and a key each.
+        """
+        questions = [
+            Question(self._keys.record_named(collection, name))
+            for collection, names in (records or {}).items()
+            for name in names
+        ]
+        for collection, names in (lines or {}).items():
+            questions += [all_values(self._keys.lines(collection, name)) for name in names]
+        questions += [Question(self._keys.marker(*mark), keys_only=True) for mark in marks]
+        self._prepare(questions)
+
     def _get(self, key: bytes) -> bytes | None:
         found = self._snapshot.ask(Question(key))
         return found[0].value if found else None
@@ -63,7 +87,8 @@ class EtcdReader:
         return [found[0].value if found else None for found in answers]
 
     def _has(self, key: bytes) -> bool:
-        return bool(self._snapshot.ask(Question(key, keys_only=True)))
+        found = self._snapshot.known(Question(key))
+        return bool(self._snapshot.ask(Question(key, keys_only=True)) if found is None else found)
 
     def _list(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
         """Keys and values, in the order of the keys."""
@@ -143,16 +168,21 @@ class EtcdReader:
         return self.members_named(index, encode_name(group))
 
     def members_named(self, index: str, group_name: str) -> list[str]:
+        members = self._members.get(index)
+        if members is not None:
+            return list(members.get(group_name, ()))
         return self._names(self._keys.group(index, group_name))
 
     def groups(self, index: str) -> list[Name]:
         folder = self._keys.folder(index)
-        names = dict.fromkeys(
-            key[len(folder) :].partition(b"/")[0].decode(errors="replace")
-            for key in self._list_keys(folder, end_of(folder))
-        )
+        members: dict[str, list[str]] = {}
+        for key in self._list_keys(folder, end_of(folder)):
+            group, _, name = key[len(folder) :].decode(errors="replace").partition("/")
+            members.setdefault(group, []).append(name)
+        if self._keeps_members:
+            self._members[index] = members
         found: list[Name] = []
-        for name in names:
+        for name in members:
             try:
                 found.append(Name(name, decode_name(name)))
             except ValueError:

@@ -138,6 +138,10 @@ class Snapshot:
             answers |= self._fetch(unknown[start : start + _TOGETHER])
         return [answers[question] for question in questions]
 
+    def known(self, question: Question) -> list[KeyValue] | None:
+        """The answer, if it needn't be asked for."""
+        return self._answers.get(question)
+
     def ask_for_all(self, key: bytes, end: bytes, *, keys_only: bool = False) -> list[KeyValue]:
         """All keys of a range, however many: page by page."""
         limit = _PAGE_OF_KEYS if keys_only else _PAGE

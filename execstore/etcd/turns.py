@@ -26,8 +26,9 @@ _MOST_JOBS: Final = 32
 class Job(Generic[_T]):
     """An operation on its way to be committed."""
 
-    def __init__(self, operation: Callable[[Change], _T]) -> None:
+    def __init__(self, operation: Callable[[Change], _T], wait_until: float) -> None:
         self._operation = operation
+        self.wait_until = wait_until
         self.is_taken = False
         self.is_done = False
         self.result: _T | None = None
@@ -79,7 +80,7 @@ class Turns:
             StoreBusyError: it didn't come to it before ``wait_until``.
             StoreClosedError: the handle was closed before.
         """
-        job: Job[_T] = Job(operation)
+        job: Job[_T] = Job(operation, wait_until)
         with self._changed:
             self._jobs.append(job)
         while self._is_to_lead(job, wait_until):
@@ -154,12 +155,17 @@ class Turns:
             self._jobs = [job for job in self._jobs if job not in batch]
             for job in batch:
                 job.is_taken = True
-        done = len(batch)
+        left_over: list[Job[Any]] = []
         try:
-            done = lead(batch)
+            left_over = batch[lead(batch) :]
         except Exception as error:  # noqa: BLE001 - each of them gets it
+            if isinstance(error, StoreBusyError):
+                # It is this thread's time that is over. Who came later goes on waiting.
+                now = time.monotonic()
+                left_over = [job for job in batch if job is not own and job.wait_until > now]
             for job in batch:
-                job.result, job.error = None, error if job is own else _copy_of(error)
+                if job not in left_over:
+                    job.result, job.error = None, error if job is own else _copy_of(error)
         except BaseException:
             # Whoever interrupts this thread means its own call; whether the others' changes were made isn't known.
             for job in batch:
@@ -167,8 +173,7 @@ class Turns:
             raise
         finally:
             with self._changed:
-                for job in batch[:done]:
-                    job.is_done = True
-                for job in batch[done:]:
-                    job.is_taken = False
-                self._jobs[:0] = batch[done:]
+                for job in batch:
+                    job.is_done = job not in left_over
+                    job.is_taken = job.is_done
+                self._jobs[:0] = left_over

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
+_AT_ONCE = 64
+
+
 class _Found(NamedTuple):
     problems: list[Problem]
     events: int
@@ -53,12 +56,15 @@ def verify(store: Store) -> VerifyReport:
     problems: list[Problem] = list(store.look(_strangers))
     names = store.look(partial(_record_names, collection=EXECUTIONS))
     events = 0
-    for name in names:
-        found = store.look(partial(_check_execution, name=name))
-        problems += found.problems
-        events += found.events
-    for name in store.look(lambda reader: reader.lines_names(EXECUTION_EVENTS)):
-        problems += store.look(partial(_check_owner, name=name))
+    # In a folder each look is short, so that writers hardly ever outrun it; elsewhere it may be a request.
+    at_once = 1 if isinstance(store.engine(), TreeEngine) else _AT_ONCE
+    for start in range(0, len(names), at_once):
+        for found in store.look(partial(_check_executions, names=names[start : start + at_once])):
+            problems += found.problems
+            events += found.events
+    owners = store.look(lambda reader: reader.lines_names(EXECUTION_EVENTS))
+    for start in range(0, len(owners), at_once):
+        problems += store.look(partial(_check_owners, names=owners[start : start + at_once]))
     problems += store.look(_check_totals)
     for collection in (CHECKPOINTS, SEQUENCE_TRACKING):
         for name in store.look(partial(_record_names, collection=collection)):
@@ -87,6 +93,27 @@ def _strangers(reader: Reader) -> list[Problem]:
         Problem(path, "stranger", "execstore didn't make this; it is left alone, move it elsewhere")
         for path in reader.strangers(LAYOUT)
     ]
+
+
+def _check_executions(reader: Reader, names: list[str]) -> list[_Found]:
+    prepare = getattr(reader, "prepare", None)  # of a reader to which many questions at once are cheaper
+    if prepare is not None:
+        prepare(records={EXECUTIONS: names}, lines={EXECUTION_EVENTS: names})
+        marks: list[tuple[str, str, str]] = []
+        for name in names:
+            execution = check_record(reader.record_named(EXECUTIONS, name) or b"")
+            if not isinstance(execution, str):
+                marks.append((STATE_INDEX, execution.compute_state.state_type.value, execution.id))
+                marks.append((JOB_INDEX, execution.job_id, execution.id))
+        prepare(marks=marks)
+    return [_check_execution(reader, name) for name in names]
+
+
+def _check_owners(reader: Reader, names: list[str]) -> list[Problem]:
+    prepare = getattr(reader, "prepare", None)
+    if prepare is not None:
+        prepare(records={EXECUTIONS: names})
+    return [problem for name in names for problem in _check_owner(reader, name)]
 
 
 def _check_execution(reader: Reader, name: str) -> _Found:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +27,8 @@ from execstore.errors import (
 from execstore.etcd import snapshot
 from execstore.etcd.failures import EtcdError
 from execstore.etcd.keys import Keys, end_of
-from execstore.etcd.wire import put, range_request, transaction
+from execstore.etcd.turns import Turns
+from execstore.etcd.wire import delete, put, range_request, transaction
 from execstore.schema import EXECUTION_EVENTS
 from execstore.watcher import EventIterator, GetEventsRequest
 from tests.etcd.conftest import engine_of
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from execstore import Store
     from execstore.engine import Reader
     from execstore.etcd.gateway import Gateway
+    from execstore.etcd.turns import Job
     from tests.etcd.conftest import EtcdStores
 
 FAR = float("inf")
@@ -197,6 +200,40 @@ def test_a_list_longer_than_a_transaction(store: Store) -> None:
     assert [each.id for each in store.list_executions(limit=3, after="e100")] == ["e101", "e102", "e103"]
 
 
+def test_verify_asks_many_questions_at_once(store: Store) -> None:
+    with store.begin_tx() as transaction:
+        for number in range(64):
+            transaction.create_execution(make_execution(f"e{number}", f"j{number}"), make_event())
+    assert calls_of(store, lambda: store.verify().ok) < 20
+    report = store.verify()
+    assert (report.executions, report.execution_events, report.ok) == (64, 64, True)
+
+
+def test_verify_finds_what_was_changed_by_hand(open_store: EtcdStores, gateway: Gateway, prefix: str) -> None:
+    store = open_store()
+    for number in range(3):
+        store.create_execution(make_execution(f"e{number}"), make_event())
+    keys = Keys(prefix)
+    by_hand = [
+        delete(keys.marker("idx_executions_by_job_id", "job1", "e0")),
+        put(keys.record("executions", "e1"), b"{"),
+        put(keys.some_lines("execution_events", "e2", 3), b"{\n"),
+        put(keys.some_lines("execution_events", "nobody", 1), b"{}\n"),
+        put(keys.marker("idx_executions_by_state", "Running", "e0"), b""),
+    ]
+    gateway.call("kv/txn", transaction([], by_hand), FAR)
+    found = {(problem.path, problem.kind) for problem in store.verify().problems}
+    assert found >= {
+        ("idx_executions_by_job_id/job1/e0", "index"),
+        ("idx_executions_by_state/Running/e0", "index"),
+        ("executions/e1", "record"),
+        ("execution_events/e2/", "events"),
+        ("execution_events/nobody/", "events"),
+        ("head", "counts"),
+    }
+    open_store.forget()
+
+
 def test_a_look_at_much_keeps_little(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.begin_tx() as transaction:
         for number in range(150):
@@ -240,6 +277,46 @@ def test_what_a_handle_believes_is_checked_before_it_says_no(open_store: EtcdSto
     second.create_execution(make_execution("e2"), make_event())
     first.add_execution_event("e2", make_event("by the other"))
     assert len(second.get_execution_events("e2")) == 2
+
+
+def test_who_leads_at_the_end_of_its_time_takes_nobody_with_it() -> None:
+    """Its own call is told that the store is busy; what came later goes on waiting, and is done by the next."""
+    turns = Turns("etcd://h/p", 30.0)
+    entered, may_go = threading.Event(), threading.Event()
+    led: list[int] = []
+    outcomes: dict[str, object] = {}
+
+    def lead(batch: list[Job[Any]]) -> int:
+        led.append(len(batch))
+        if len(led) == 1:
+            entered.set()
+            may_go.wait(PATIENCE_SECONDS)
+            return len(batch)
+        if len(led) == 2:
+            raise StoreBusyError("etcd://h/p", 30.0, None)
+        return len(batch)
+
+    def do(name: str, wait_seconds: float) -> None:
+        try:
+            outcomes[name] = turns.do(lambda _: None, time.monotonic() + wait_seconds, lead)
+        except StoreBusyError as error:
+            outcomes[name] = error
+
+    threads = [threading.Thread(target=do, args=("first", 0.0))]
+    threads[0].start()
+    entered.wait(PATIENCE_SECONDS)
+    threads += [threading.Thread(target=do, args=(name, PATIENCE_SECONDS)) for name in ("second", "third")]
+    for thread in threads[1:]:
+        thread.start()
+    while len(turns._jobs) < 2:
+        time.sleep(0.001)
+    may_go.set()
+    for thread in threads:
+        thread.join()
+    assert led == [1, 2, 1]
+    busy = [name for name, outcome in outcomes.items() if outcome is not None]
+    assert len(busy) == 1
+    assert busy[0] in {"second", "third"}
 
 
 def test_threads_share_transactions(store: Store) -> None:
