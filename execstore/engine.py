@@ -174,11 +174,25 @@ class Reader(Protocol):
 class BulkReader(Reader, Protocol):
     """A reader to which many questions at once are cheaper: for engines behind a network. Optional.
 
-    Queries use `records_named` where a reader has it, and `record_named` elsewhere.
+    Each of these is used where a reader has it: queries use `records_named` instead of `record_named`, and who goes
+    through many calls `prepare` first.
     """
 
     def records_named(self, collection: str, names: Sequence[str]) -> list[bytes | None]:
         """What `record_named` gives for each of these names, in their order."""
+
+    def prepare(
+        self,
+        *,
+        records: Mapping[str, Sequence[str]] | None = None,
+        lines: Mapping[str, Sequence[str]] | None = None,
+        marks: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        """Say what will be asked for, so that it can be asked for together.
+
+        ``records`` and ``lines`` give names by collection, ``marks`` are an index, a group and a key each, for
+        `wrong_marker`.
+        """
 
 
 class KeepingReader(Reader, Protocol):

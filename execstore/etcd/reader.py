@@ -140,13 +140,6 @@ class EtcdReader:
         found = self._list(start, end_of(start))
         return b"".join(value for _, value in found) if found else None
 
-    def many_lines_named(self, collection: str, names: Sequence[str]) -> list[bytes | None]:
-        """The lines under each of these names, in their order."""
-        starts = [self._keys.lines(collection, name) for name in names]
-        self._prepare([all_values(start) for start in starts])
-        found = [b"".join(value for _, value in self._list(start, end_of(start))) for start in starts]
-        return [lines or None for lines in found]
-
     def lines_bytes(self, collection: str, key: str) -> int:
         return len(self.lines(collection, key) or b"")
 

@@ -29,7 +29,7 @@ from execstore.etcd.failures import EtcdError
 from execstore.etcd.keys import Keys, end_of
 from execstore.etcd.turns import Turns
 from execstore.etcd.wire import delete, put, range_request, transaction
-from execstore.schema import EXECUTION_EVENTS
+from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, LAYOUT
 from execstore.watcher import EventIterator, GetEventsRequest
 from tests.etcd.conftest import engine_of
 from tests.etcd.server import cluster, etcdctl
@@ -173,22 +173,31 @@ def test_another_handle_learns_what_a_list_asks_for(open_store: EtcdStores) -> N
     assert calls_of(other, lambda: other.get_executions("job1")) == 1
 
 
-def test_the_lines_of_many_at_once(store: Store) -> None:
+def test_what_is_going_to_be_asked_is_asked_together(store: Store) -> None:
     for number in range(3):
         store.create_execution(make_execution(f"e{number}"), *[make_event(f"{number}-{n}") for n in range(number)])
     names = ["e2", "none", "e0", "e1"]
-    one_by_one = store.look(lambda reader: [reader.lines(EXECUTION_EVENTS, name) for name in names])
-    assert one_by_one[0] is not None
-    assert one_by_one[0].count(b"\n") == 2
+    marks = [("idx_executions_by_job_id", "job1", name) for name in names]
+
+    def look(reader: Reader) -> list[object]:
+        found: list[object] = [reader.lines(EXECUTION_EVENTS, name) for name in names]
+        found += [reader.record_named(EXECUTIONS, name) for name in names]
+        found += [reader.has_record_named(EXECUTIONS, name) for name in names]
+        return [*found, *[reader.wrong_marker(LAYOUT, *mark) for mark in marks]]
+
+    def look_prepared(reader: Reader) -> list[object]:
+        reader.prepare(records={EXECUTIONS: names}, lines={EXECUTION_EVENTS: names}, marks=marks)  # type: ignore[attr-defined]
+        return look(reader)
+
     engine = engine_of(store)
-    before = engine.calls
-    assert engine.read(lambda reader: reader.many_lines_named(EXECUTION_EVENTS, names)) == one_by_one  # type: ignore[attr-defined]
-    assert engine.calls == before + 1
+    assert engine.read(look_prepared) == engine.read(look)
+    assert calls_of(store, lambda: engine.read(look_prepared)) == 1
     with store.begin_tx() as transaction:
         transaction.add_execution_event("e2", make_event("more"))
-        change = transaction._change
-        found = change.many_lines_named(EXECUTION_EVENTS, names)  # type: ignore[attr-defined]
-        assert [None if lines is None else lines.count(b"\n") for lines in found] == [3, None, None, 1]
+        transaction.delete_execution("e1")
+        expected = look(transaction._change)
+        assert look_prepared(transaction._change) == expected
+        assert expected[3] is None
 
 
 def test_a_list_longer_than_a_transaction(store: Store) -> None:
