@@ -21,6 +21,7 @@ from execstore.errors import (
     EventsCompactedError,
     ExecutionEventsNotFoundError,
     ExecutionNotFoundError,
+    StoreCorruptedError,
     StoreNotFoundError,
 )
 from execstore.event_log import StoreEventLog
@@ -281,6 +282,9 @@ class Source:
             except EventsCompactedError as error:
                 first = error.oldest
                 continue
+            except StoreCorruptedError as error:
+                self.add_problem(str(error))  # all but the log can still be shown
+                break
             except DeserializationError as error:
                 if request.limit == 1:
                     self.add_problem(f"{error}; 'execstore verify' shows all that is damaged")
@@ -302,7 +306,7 @@ class Source:
             return
         request = GetEventsRequest(EventIterator.after_sequence_number(position), limit=1)
         # What it finds, damaged or collected, is read again by whoever reads all.
-        with contextlib.suppress(EventsCompactedError, DeserializationError):
+        with contextlib.suppress(EventsCompactedError, DeserializationError, StoreCorruptedError):
             response = self._event_store.get_events(request, seconds, cancelled=self._is_interrupted)
             took_ns = self._clock() - response.events[0].timestamp if response.events else 0
             if self._is_told and took_ns > 0:

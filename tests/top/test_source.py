@@ -253,6 +253,22 @@ def test_a_damaged_event_is_told_and_passed(
         assert source.look().problems == snapshot.problems
 
 
+def test_without_a_part_of_the_log_the_rest_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "damaged"
+    with Store(path) as store:
+        for number in range(6):
+            store.create_execution(make_execution(f"e-{number}", state=ExecutionState.BID_ACCEPTED))
+    (segment,) = (path / "events").glob("*.jsonl")
+    segment.unlink()
+    with Store(path, read_only=True) as store:
+        source = Source(store)
+        snapshot = source.look()
+        assert (len(snapshot.executions), snapshot.counts["BidAccepted"], snapshot.events) == (6, 6, ())
+        assert source.look(0.02).problems == snapshot.problems
+        (problem,) = snapshot.problems
+        assert "missing" in problem or "lines are there" in problem
+
+
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 def test_a_store_that_goes_away_is_told(tmp_path: Path, what: str) -> None:
     path = tmp_path / "store"
