@@ -289,10 +289,12 @@ def test_several_forwarders_of_one_node_do_no_harm(open_store: StoreFactory) -> 
     threads = [threading.Thread(target=run, args=(forwarder,)) for forwarder in forwarders]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 60
+    while forwarders[0].report.phase != "follow" and time.monotonic() < deadline:
+        threading.Event().wait(0.01)  # from an empty store on, all comes by the log
     for number in range(30):
         work(device, f"e{number:02}")
     latest = device.event_store.get_latest_event_num()
-    deadline = time.monotonic() + 60
     while (forwarders[0].report.lag != 0 or _number(central) < latest) and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     for forwarder in forwarders:
