@@ -134,6 +134,18 @@ def test_a_store_without_links(open_store: StoreFactory, monkeypatch: pytest.Mon
     assert (open_store.path() / ".e").is_file()
 
 
+def test_a_making_that_was_cut_off_is_done_again_without_links(
+    open_store: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "symlink", refusing(errno.EPERM))
+    path = open_store.path()
+    (path / "executions").mkdir(parents=True)
+    (path / ".e").touch()
+    store = open_store(small=False)
+    store.create_execution(make_execution("e-1"))
+    assert store.verify().ok
+
+
 def test_another_error_of_a_link_is_no_excuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fs = PosixFileSystem(str(tmp_path))
     monkeypatch.setattr(os, "symlink", refusing(errno.ENOSPC))
