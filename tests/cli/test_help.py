@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from execstore import Event, Execution, ExecutionState, State, Store
 from execstore.cli.app import COMMANDS, cli
+from tests.support import DATA, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,9 +167,19 @@ _STAND_INS = {
     "~/.config/fish/completions/": "./",
     "/tmp/mine": "mine",
     "datasette": "test -s",
+    "~/.bacalhau/compute/": "./",
+    # What has no end is given one, and something to print.
+    "execstore watch --from trim-horizon": "execstore watch --from trim-horizon --limit 1",
+    "execstore watch --json": "execstore watch --from trim-horizon --limit 1 --json",
 }
-# These don't end, take long, or need what another test makes; each has tests of its own.
-_ELSEWHERE = tuple(f"execstore {name} " for name in ("bench", "demo", "import", "restore", "top", "watch"))
+# What another line has to make first.
+_BEFORE = {
+    "restore store.tar.gz": "execstore backup store.tar.gz",
+    "execstore --store a export": "execstore backup - | execstore --store a restore -",
+    "mine --jobs my-jobs/": "mkdir my-jobs && cp one-job.json my-jobs/",
+}
+# These take long, or need a terminal; each has tests of its own.
+_ELSEWHERE = ("execstore bench ", "execstore top ")
 
 
 @pytest.fixture
@@ -189,6 +201,8 @@ def shell_folder(tmp_path: Path, program_environment: dict[str, str]) -> Path:
         new = execution.replace(id="x")
     (folder / "execution.json").write_bytes(_json(new))
     (folder / "executions.json").write_bytes(b"[" + _json(new.replace(id="y")) + b"]")
+    (folder / "executions.db").write_bytes(lzma.decompress((DATA / "bacalhau-executions.db.xz").read_bytes()))
+    shutil.copy(ROOT / "examples" / "jobs" / "exit-code-3.json", folder / "one-job.json")
     return folder
 
 
@@ -208,6 +222,9 @@ def test_every_example_works(
         pytest.skip("jq isn't installed")
     for shown, instead in _STAND_INS.items():
         example = example.replace(shown, instead)
+    for shown, first in _BEFORE.items():
+        if shown in example:
+            example = f"{first} && {example}"
     if "--expect-revision 2" in example:
         with Store(shell_folder / "execstore-data") as store:
             from execstore import UpdateExecutionRequest
