@@ -6,11 +6,13 @@ that are compared and set must add up, and a watcher must see every event once a
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from execstore import Store
+    from execstore.watcher import Event
     from tests.etcd.proxy import Proxy
     from tests.etcd.server import Cluster
 
@@ -371,6 +374,64 @@ def test_a_server_started_anew_under_a_waiting_watcher(three_members: Cluster, a
                     member.wait_until_ready()
                 count_up(store)
         assert seen == [(number + 1, str(number or "")) for number in range(10)]
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("EXECSTORE_ETCD_ROUNDS", "2"))))
+def test_all_of_it_at_once(three_members: Cluster, address: str, seed: int) -> None:
+    """Lost requests and answers, a member killed and brought back, six threads that count, and transactions."""
+    chance = random.Random(seed)
+    lock = threading.Lock()
+    numbers: list[int] = []
+    transactions: list[int] = []
+
+    def decide(path: str) -> Fate:
+        with lock:
+            drawn = chance.random()
+        if path == "/v3/watch" or drawn > 0.2:
+            return Fate.PASS
+        return Fate.LOSE_ANSWER if drawn < 0.12 else Fate.LOSE_REQUEST
+
+    def work(store: Store, name: str) -> None:
+        for turn in range(8):
+            numbers.append(count_up(store))
+            if turn % 4 == 0:
+                with store.begin_tx() as transaction:
+                    number = int(transaction.get_execution("e1").name or 0) + 1
+                    transaction.create_execution(make_execution(f"{name}-{turn}"), make_event())
+                    transaction.update_execution_state(make_request("e1", name=str(number)))
+                transactions.append(number)
+
+    def kill() -> None:
+        member = three_members.members[seed % 3]
+        time.sleep(chance.random() * 0.3)
+        member.kill()
+        time.sleep(chance.random())
+        member.start()
+        member.wait_until_ready()
+
+    members = three_members.members
+    with proxy(members[0].endpoint) as one, proxy(members[1].endpoint) as two:
+        name = address.rpartition("/")[2]
+        bad_line = f"etcd://{one.endpoint},{two.endpoint}/{name}?timeout_seconds=1"
+        at = cluster_address(three_members, address, "?timeout_seconds=1")
+        with connect(at) as first, connect(bad_line) as second, connect(bad_line) as third:
+            first.create_execution(make_execution("e1"))
+            one.decide = two.decide = decide
+            works = [partial(work, store, f"x{n}") for n, store in enumerate((first, second, third) * 2)]
+            run_all([*works, kill])
+            one.decide = two.decide = lambda _: Fate.PASS
+            total = len(numbers) + len(transactions)
+            assert sorted(numbers + transactions) == list(range(1, total + 1))
+            assert first.get_execution("e1").name == str(total)
+            assert [event.seq_num for event in all_entries(first)] == list(range(1, 2 + total + 2 * len(transactions)))
+            assert first.verify().ok
+
+
+def all_entries(store: Store) -> list[Event]:
+    found = log_entries(store)
+    while more := log_entries(store, after=found[-1].seq_num):
+        found += more
+    return found
 
 
 # --- clocks ---
