@@ -85,6 +85,14 @@ def test_limits_that_make_no_sense(execstore_cli: CommandLine, command: list[str
         assert (result.status, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize("command", [["ls"], ["jobs"], ["watchers"], ["ls", "--live"], ["ls", "--after", "z"]])
+def test_a_list_of_nothing_is_an_empty_list(execstore_cli: CommandLine, tmp_path: Path, command: list[str]) -> None:
+    empty = ("--store", str(tmp_path / "empty"))
+    execstore_cli(*empty, "init")
+    result = execstore_cli(*empty, *command, "--json")
+    assert (result.status, result.stdout, result.stderr) == (0, "[]\n", "")
+
+
 def _on_terminal(folder: Path, environment: dict[str, str], *arguments: str) -> str:
     """What a program prints on a terminal of 80 columns."""
     ours, theirs = os.openpty()
