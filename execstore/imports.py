@@ -86,9 +86,9 @@ class StoreFiller:
         if latest > self._bulk.log_state.latest:
             self._bulk.start_log(latest + 1)
 
-    def put_checkpoint(self, name: str, sequence_number: int) -> None:
-        """Set one of the store's checkpoints."""
-        self._bulk.put_record(SEQUENCE_TRACKING, name, encode_checkpoint(name, sequence_number))
+    def put_checkpoint(self, name: str, sequence_number: int, record: bytes | None = None) -> None:
+        """Set one of the store's checkpoints; ``record`` is the whole of it, which may say more than that."""
+        self._bulk.put_record(SEQUENCE_TRACKING, name, record or encode_checkpoint(name, sequence_number))
 
     def put_watcher_checkpoint(self, watcher_id: str, sequence_number: int) -> None:
         """Set a watcher's checkpoint."""

@@ -171,14 +171,21 @@ def read_stream(reader: Reader, node: str) -> Stream | None:
         raise reader.damage(SEQUENCE_TRACKING, key, error.reason) from error
 
 
+def _may_be_stream(key: str | None) -> bool:
+    """``None`` is a key that only the record tells."""
+    return key is None or key.startswith(_PREFIX)
+
+
 def load_streams(reader: Reader) -> list[Stream]:
     """The streams of all nodes that were ever forwarded to this store, by node."""
     found: list[Stream] = []
-    for name in reader.record_names(SEQUENCE_TRACKING):
-        key = reader.key_of(name)
-        if key is not None and not key.startswith(_PREFIX):
-            continue
-        data = reader.record_named(SEQUENCE_TRACKING, name)
+    names = [name for name in reader.record_names(SEQUENCE_TRACKING) if _may_be_stream(reader.key_of(name))]
+    records_named = getattr(reader, "records_named", None)  # of a BulkReader
+    if records_named is None:
+        records = [reader.record_named(SEQUENCE_TRACKING, name) for name in names]
+    else:
+        records = records_named(SEQUENCE_TRACKING, names)
+    for data in records:
         try:
             stream = None if data is None else parse_stream(data)
         except CodecError:

@@ -256,7 +256,7 @@ class _Restoration:
                 self.clamped.append(name)
             self._filler.put_watcher_checkpoint(name, min(number, self._manifest.latest_event))
         else:
-            self._filler.put_checkpoint(name, number)
+            self._filler.put_checkpoint(name, number, data)
         self.checkpoints += 1
 
     def _check_sums(self, member: Member) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from execstore import Execution, ExecutionState, Store, connect
+from execstore import Execution, ExecutionState, Store, codec, connect
 from execstore.errors import (
     ChangeTooLargeError,
     InvalidArgumentError,
@@ -471,6 +473,33 @@ def test_a_streams_record_is_read_as_it_was_written() -> None:
     assert parse_stream(plain) is None
     assert parse_stream(encode_stream(stream).replace(b'"sweep"', b'"leap"')) is None
     assert parse_stream(encode_stream(stream).replace(b'"Events":1', b'"Events":-1')) is None
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(codec.decode(encode_stream(Stream("n", "s"))))), _JSON))
+def test_a_record_of_anything_else_is_no_stream(members: dict[str, Any]) -> None:
+    stream = Stream("n", "s", 1)
+    whole = codec.decode(encode_stream(stream)) | members
+    found = parse_stream(codec.encode(whole))
+    assert found is None or codec.decode(encode_stream(found)) == whole
+
+
+def test_streams_come_along_in_a_backup(open_store: StoreFactory) -> None:
+    device, central = open_store("device"), open_store("central")
+    work(device, "e1")
+    forward(device, central)
+    central.backup(open_store.folder / "central.tar")
+    Store.restore(open_store.folder / "central.tar", open_store.path("restored"))
+    restored = open_store("restored")
+    assert stream_of(restored) == stream_of(central)
+    work(device, "e2")
+    assert forward(device, restored).full_copies == 0
+    assert content(restored) == as_node(device, "n1")
 
 
 def test_a_stream_that_lost_its_source_begins_anew(open_store: StoreFactory) -> None:
