@@ -290,9 +290,9 @@ class Explorer:
         if not report.ok:
             raise self._lost(f"verify finds {report.problems}")
         latest = store.event_store.get_latest_event_num()
-        log = store.engine().log
+        log = store.tree("log").log
         oldest = store.event_store.get_oldest_event_num()
-        numbers = [number for number, _ in store.look(lambda reader: log.read(reader, oldest, latest))]
+        numbers = [number for number, _ in store.tree("log").read(lambda reader: log.read(reader, oldest, latest))]
         if numbers != list(range(oldest, latest + 1)):
             raise self._lost(f"a watcher gets the events {numbers} of {latest}")
         request = GetEventsRequest(EventIterator.latest())

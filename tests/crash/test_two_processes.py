@@ -73,7 +73,7 @@ def _copy(model: Model) -> Model:
 
 def stage(store: SimulatedStore, step: Step) -> Callable[[], None]:
     """Let a step write its record and nothing else; what is returned does the rest."""
-    tree = store.engine()
+    tree = store.tree("stage")
     staged: list[int] = []
     tree._finish = staged.append  # type: ignore[method-assign, assignment]
     try:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from execstore import Event, Execution, ExecutionState, State, Store, UpdateExecutionRequest
 from execstore.integrity.repair import mend
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
-    from execstore.engine import EngineOptions
-    from execstore.tree.reader import Reader
+    from execstore.engine import EngineOptions, Reader
+    from execstore.tree.reader import Reader as TreeReader
     from execstore.tree.retirement import RunLater
     from tests.crash.simulated import Call
 
@@ -133,7 +133,7 @@ def view_of(reader: Reader) -> tuple[dict[str, bytes | bool], Mapping[str, Any]]
             found[reader.record_file(collection, name)] = reader.record_named(collection, name) or b""
     for collection in LAYOUT.lines:
         for name in reader.lines_names(collection):
-            found[reader.lines_file(collection, name)] = reader.lines_named(collection, name) or b""
+            found[reader.lines_file(collection, name)] = cast("TreeReader", reader).lines_named(collection, name) or b""
     for index in LAYOUT.indexes:
         for group in reader.groups(index):
             for name in reader.members_named(index, group.text):
