@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from execstore.forwarding.fleet import NodeStatus, node_statuses
-    from execstore.forwarding.forwarder import DEFAULT_BATCH_SIZE, Forwarder, ForwardReport
+    from execstore.forwarding.forwarder import DEFAULT_BATCH_SIZE, Forwarder
+    from execstore.forwarding.report import ForwardReport
     from execstore.forwarding.stream import Phase, Stream, load_streams
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 # Loaded when they are used: who only asks for the streams, as `execstore stats` does, needs none of the rest.
 _PLACES: Final = {
     "DEFAULT_BATCH_SIZE": "forwarder",
-    "ForwardReport": "forwarder",
+    "ForwardReport": "report",
     "Forwarder": "forwarder",
     "NodeStatus": "fleet",
     "Phase": "stream",

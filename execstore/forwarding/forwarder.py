@@ -12,102 +12,51 @@ once a look at what the log names is of the very moment at which the log ends, i
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import threading
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from execstore.errors import (
     ChangeTooLargeError,
     DeserializationError,
     EventsCompactedError,
-    ExecStoreError,
     InvalidArgumentError,
     InvalidExecutionError,
     SourceChangedError,
-    StoreBusyError,
-    StoreFailedError,
-    StoreFullError,
-    StoreReadOnlyError,
-    StoreUnreachableError,
-    TransactionConflictError,
 )
 from execstore.forwarding.ahead import Ahead
 from execstore.forwarding.applying import Applied, apply_batch, apply_whole, store_stream
 from execstore.forwarding.batch import Rules, named_executions
+from execstore.forwarding.central import Central, OfflineError
+from execstore.forwarding.keeper import Keeper
+from execstore.forwarding.report import ForwardReport
 from execstore.forwarding.source import Source, fingerprint
-from execstore.forwarding.stream import Phase, Stream, check_node, read_stream
+from execstore.forwarding.stream import Phase, Stream, check_node
 from execstore.records import parse_execution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from execstore.engine import Change
     from execstore.forwarding.applying import Whole
     from execstore.forwarding.batch import Batch
+    from execstore.forwarding.central import Operation
     from execstore.store import Store
 
-__all__ = ["DEFAULT_BATCH_SIZE", "ForwardReport", "Forwarder"]
+__all__ = ["DEFAULT_BATCH_SIZE", "Forwarder"]
 
 DEFAULT_BATCH_SIZE: Final = 256
 """Events a transaction."""
 
 _LOG = logging.getLogger("execstore")
 _BATCH_BYTES: Final = 1 << 20
-_CHECKPOINT_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 60.0
 _LISTED: Final = 100
 _IDS_A_SWEEP: Final = 256
-_LARGE: Final = 1 << 16
 _SAFETY: Final = 0.9  # operations aren't all of one size
-_OFFLINE: Final = (
-    StoreBusyError,
-    StoreFailedError,
-    StoreFullError,
-    StoreUnreachableError,
-    TransactionConflictError,
-)
-
-
-@dataclass(slots=True)
-class ForwardReport:
-    """What one forwarder did, and how far its node's stream is.
-
-    ``events`` is the number of lines written to the central log, ``executions`` of records stored, ``deleted`` of
-    records removed; ``left_out`` of events whose execution isn't in the central store any more. ``sequence_number`` is
-    the node's last event that is done, ``lag`` how many are not. ``conflicts`` are sentences, the first hundred of
-    ``conflict_count``. ``retries`` counts how often the central store couldn't be used, ``full_copies`` how often all
-    executions had to be brought whole.
-    """
-
-    node: str = ""
-    source: str = ""
-    destination: str = ""
-    phase: str = ""
-    sequence_number: int = 0
-    lag: int = 0
-    events: int = 0
-    executions: int = 0
-    deleted: int = 0
-    left_out: int = 0
-    batches: int = 0
-    bytes: int = 0
-    retries: int = 0
-    full_copies: int = 0
-    conflict_count: int = 0
-    conflicts: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-class _OfflineError(Exception):
-    """The central store can't be used now. Its cause says why."""
 
 
 class Forwarder:
@@ -162,7 +111,6 @@ class Forwarder:
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
                 raise InvalidArgumentError(name, f"must be a number of seconds, not negative, but is {seconds!r}")
         self._source = Source(source)
-        self._open_destination = open_destination
         self._rules = Rules(check_node(node or self._source.node()), keep_nodes, keep_ended)
         self._resync = resync
         self._batch_size = batch_size
@@ -173,13 +121,10 @@ class Forwarder:
         self._on_progress = on_progress
         self._report = ForwardReport(self._rules.node, source.path)
         self._stopped = threading.Event()
-        self._destination: Store | None = None
-        self._stream: Stream | None = None
+        self._central = Central(open_destination, self._rules.node)
+        self._keeper = Keeper(source, self._rules.node)
         self._ahead: Ahead | None = None
         self._maximum = batch_size  # of the next batch: smaller after one that was too large for the central store
-        self._watcher_id = ""
-        self._stored_checkpoint = -1
-        self._stored_at = 0.0
 
     @property
     def report(self) -> ForwardReport:
@@ -189,7 +134,7 @@ class Forwarder:
     @property
     def watcher_id(self) -> str:
         """The name of its checkpoint in the source; "" until the central store was reached for the first time."""
-        return self._watcher_id
+        return self._keeper.watcher_id
 
     def stop(self) -> None:
         """Let `run` end after the batch in hand. May be called from any thread, and from a signal's handler."""
@@ -214,8 +159,8 @@ class Forwarder:
             while not self._stopped.is_set():
                 try:
                     is_behind = self._step()
-                except _OfflineError as offline:
-                    self._close_destination()
+                except OfflineError as offline:
+                    self._central.close()
                     error = offline.__cause__
                     if once and error is not None:
                         raise error from None
@@ -229,14 +174,14 @@ class Forwarder:
                 self._tell()
                 if is_behind:
                     continue
-                self._store_checkpoint(at_once=True)
+                self._keeper.keep(self._number(), at_once=True)
                 if once:
                     break
                 self._source.wait(self._number(), _WAIT_SECONDS, self._stopped.is_set)
                 self._stopped.wait(self._linger_seconds)
-            self._store_checkpoint(at_once=True)
+            self._keeper.keep(self._number(), at_once=True)
         finally:
-            self._close_destination()
+            self._central.close()
             if self._ahead is not None:
                 self._ahead.close()
                 self._ahead = None
@@ -247,13 +192,13 @@ class Forwarder:
 
     def _step(self) -> bool:
         """Do one batch; whether there is more to do at once."""
-        if self._destination is None:
+        if not self._central.is_connected:
             self._connect()
-        stream = self._stream
+        stream = self._central.stream
         if stream is None or self._resync:
             self._begin(stream)
             return True
-        self._store_checkpoint()
+        self._keeper.keep(self._number())
         try:
             match stream.phase:
                 case Phase.REPLAY | Phase.FOLLOW:
@@ -271,22 +216,18 @@ class Forwarder:
         return True
 
     def _connect(self) -> None:
-        node = self._rules.node
-        with _offline():
-            destination = self._destination = self._open_destination()
-            self._stream = destination.look(lambda reader: read_stream(reader, node))
-            destination_id = destination.store_id
-        if destination_id == self._source.store_id:
-            raise InvalidArgumentError("destination", f"{destination.path} is the store that is to be forwarded")
-        self._report.destination = destination.path
+        self._central.connect()
+        if self._central.store_id == self._source.store_id:
+            raise InvalidArgumentError("destination", f"{self._central.path} is the store that is to be forwarded")
+        self._report.destination = self._central.path
         # Two central stores are at two places of the node's log.
-        self._watcher_id = f"forward-{node}-{destination_id[:8]}"
-        if self._stream is not None and not self._resync:
-            self._check_source(self._stream)
+        self._keeper.watcher_id = f"forward-{self._rules.node}-{self._central.store_id[:8]}"
+        if self._central.stream is not None and not self._resync:
+            self._check_source(self._central.stream)
 
     def _check_source(self, stream: Stream) -> None:
         """Raises ``SourceChangedError`` if this isn't the store, or not the state of it, that was forwarded before."""
-        source, path = self._source, self._destination.path if self._destination else ""
+        source, path = self._source, self._central.path
         if stream.source_id != source.store_id:
             reason = f"has it from another store ({stream.source_id}) than {source.store.path} ({source.store_id})"
             raise SourceChangedError(stream.node, path, reason)
@@ -312,7 +253,7 @@ class Forwarder:
         else:
             begun = self._copying(begun, sweeps=False)
         # Before anything is brought, so that the log from here on stays.
-        self._store_checkpoint(begun.sequence_number, at_once=True)
+        self._keeper.keep(begun.sequence_number, at_once=True)
         self._set_stream(stream, begun)
         self._resync = False
 
@@ -374,11 +315,7 @@ class Forwarder:
 
     def _sweep(self, stream: Stream) -> bool:
         """Look whether the node still has what is here under its name."""
-        with _offline():
-            listed = self._reached().list_executions(
-                node_id=stream.node, after=stream.after or None, limit=min(_IDS_A_SWEEP, self._maximum)
-            )
-            ids = [execution.id for execution in listed]
+        ids = self._central.ids(stream.after, min(_IDS_A_SWEEP, self._maximum))
         wholes, _ = self._source.wholes(dict.fromkeys(ids, ""), _warn)
         after = replace(stream, after=ids[-1]) if ids else replace(stream, phase=Phase.CATCH_UP, after="")
         self._bring(stream, after, [whole for whole in wholes if whole.record is None])
@@ -416,7 +353,7 @@ class Forwarder:
         self,
         stream: Stream,
         after: Stream,
-        operation: Callable[[Change, Callable[[], int]], Applied | None],
+        operation: Operation,
         size: int,
         what: Iterable[str],
     ) -> None:
@@ -454,69 +391,19 @@ class Forwarder:
             _LOG.warning("%s", sentence)
             self._report.conflicts.append(sentence)
 
-    def _commit(
-        self, operation: Callable[[Change, Callable[[], int]], Applied | None], size: int = 0
-    ) -> Applied | None:
-        """Do it, if the stream still is what it was made for; else look what another forwarder has made of it.
-
-        What is large keeps others out from its beginning on: where many forward at once, to an engine that compares at
-        the commit, it would hardly ever be through before one of the others.
-        """
-        node = self._rules.node
-        with _offline():
-            destination = self._reached()
-            clock = destination.rules.clock
-            if size >= _LARGE:
-                with destination.begin_tx() as transaction:
-                    applied = transaction.apply(lambda change: operation(change, clock))
-                    if applied is None:
-                        transaction.rollback()
-            else:
-                applied = destination.apply("forward", lambda change: operation(change, clock))
-            if applied is None:
-                self._stream = destination.look(lambda reader: read_stream(reader, node))
-        if applied is not None:
-            self._stream = applied.stream
-        elif self._stream is not None:
-            self._check_source(self._stream)
+    def _commit(self, operation: Operation, size: int = 0) -> Applied | None:
+        applied = self._central.commit(operation, size)
+        if applied is None and self._central.stream is not None:
+            self._check_source(self._central.stream)
         return applied
-
-    def _reached(self) -> Store:
-        if self._destination is None:
-            self._connect()
-        if self._destination is None:
-            raise RuntimeError("connected to nothing")
-        return self._destination
-
-    def _close_destination(self) -> None:
-        destination, self._destination, self._stream = self._destination, None, None
-        if destination is not None:
-            with contextlib.suppress(ExecStoreError, OSError):
-                destination.close()
 
     # --- the node ---
 
-    def _store_checkpoint(self, number: int | None = None, *, at_once: bool = False) -> None:
-        """Let the node's log keep what is still to be brought. It costs a commit, so it isn't done for each batch."""
-        if number is None:
-            number = self._number()
-        now = time.monotonic()
-        is_due = at_once or now - self._stored_at >= _CHECKPOINT_SECONDS
-        if not self._watcher_id or not is_due or number == self._stored_checkpoint or self._source.store.read_only:
-            return
-        self._stored_at = now
-        try:
-            self._source.store.event_store.store_checkpoint(self._watcher_id, number)
-            self._stored_checkpoint = number
-        except (StoreReadOnlyError, StoreFullError, StoreBusyError) as error:
-            # A node whose disk is full is the last one that should keep what it knows to itself.
-            _LOG.warning("node %s: its checkpoint can't be stored now: %s", self._rules.node, error)
-
     def _number(self) -> int:
-        return self._stream.sequence_number if self._stream is not None else max(self._stored_checkpoint, 0)
+        return self._keeper.kept if self._central.stream is None else self._central.stream.sequence_number
 
     def _tell(self) -> None:
-        report, stream = self._report, self._stream
+        report, stream = self._report, self._central.stream
         if stream is not None:
             report.phase, report.sequence_number = stream.phase.value, stream.sequence_number
             report.lag = max(self._source.ends().latest - stream.sequence_number, 0)
@@ -533,16 +420,3 @@ def _moved(stream: Stream, lines: Sequence[tuple[int, bytes]]) -> Stream:
 
 def _warn(sentence: str) -> None:
     _LOG.warning("%s", sentence)
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """What passes with time, as against what has to be mended, is told apart here."""
-    try:
-        yield
-    except _OFFLINE as error:
-        raise _OfflineError from error
-    except OSError as error:
-        if isinstance(error, ExecStoreError):
-            raise
-        raise _OfflineError from error
