@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK_SECONDS", "Held", "WriterLock"]
 
-LOCK_SECONDS: Final = 15
+LOCK_SECONDS: Final = 10
 """How long the lock outlives a client that isn't heard of any more."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.002
