@@ -105,6 +105,25 @@ def test_etcdctl_shows_the_store_as_ls_shows_a_folder(store: Store, endpoint: st
     assert head["values"]["counts"] == {"BidAccepted": 1, "Running": 1}
 
 
+def test_a_store_that_many_make_at_once_is_one(open_store: EtcdStores) -> None:
+    barrier = threading.Barrier(6)
+    opened: list[Store] = []
+
+    def work(number: int) -> None:
+        barrier.wait(PATIENCE_SECONDS)
+        store = open_store()
+        store.create_execution(make_execution(f"e{number}"))
+        opened.append(store)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({store.store_id for store in opened}) == 1
+    assert [event.seq_num for event in log_entries(opened[0])] == [1, 2, 3, 4, 5, 6]
+
+
 def test_nothing_of_a_handle_is_left_when_it_is_closed(open_store: EtcdStores, endpoint: str, prefix: str) -> None:
     with open_store() as store, store.begin_tx() as transaction:
         transaction.create_execution(make_execution())
