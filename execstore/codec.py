@@ -36,6 +36,7 @@ MAX_DEPTH: Final = 1000
 """How deep lists and objects may be nested in a value; ujson itself stops at 1024, and a log line adds a few levels."""
 
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_TEXT: Final = frozenset((str,))
 
 
 class CodecError(ExecStoreError, ValueError):
@@ -152,15 +153,13 @@ def _is_plain(value: Any) -> bool:
         for container in level:
             items = container
             if type(container) is dict:
-                for key in container:
-                    if type(key) is not str:
-                        return False
+                if not _TEXT.issuperset(map(type, container)):
+                    return False
                 items = container.values()
             elif type(container) is not list:
                 return False
-            for item in items:
-                if type(item) not in _SCALARS:
-                    below.append(item)
+            if not _SCALARS.issuperset(map(type, items)):
+                below += [item for item in items if type(item) not in _SCALARS]
         if not below:
             return True
         level = below

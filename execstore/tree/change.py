@@ -24,6 +24,8 @@ __all__ = ["Change"]
 class Change(Reader):
     """What one transaction does, by collections and keys. Nothing happens until the tree commits it."""
 
+    is_change = True
+
     def __init__(
         self,
         fs: FileSystem,

@@ -8,8 +8,8 @@ Invariants:
   changed by hand, or damaged, is read again.
 - What is kept is never given out itself, but a copy of it, which its receiver may change.
 
-Only what is read a second time is worth keeping: who walks over the whole store, once, pays nothing, and drives nothing
-out.
+Keeping costs more than it spares once, so only what is read a second time without having changed is kept. Who walks
+over the whole store once pays nothing, and drives nothing out; nor does who reads what is changed all the time.
 """
 
 from __future__ import annotations
@@ -52,14 +52,19 @@ class Kept:
         self._bytes = 0
         self._read_once: set[str] = set()
 
-    def look(self, transaction: int, path: str) -> tuple[Entry | None, bool]:
-        """What is kept of a path at a transaction, and, if nothing is, whether to keep what is read now."""
+    def look(self, transaction: int, path: str, *, is_change: bool = False) -> tuple[Entry | None, bool]:
+        """What is kept of a path at a transaction, and, if nothing is, whether to keep what is read now.
+
+        ``is_change``: it is read to be changed, so the answer to the latter is no.
+        """
         with self._lock:
             if transaction == self._transaction:
                 entry = self._entries.pop(path, None)
                 if entry is not None:
                     self._entries[path] = entry  # the newest now
-                    return entry, True
+                    return entry, not is_change
+            if is_change:
+                return None, False
             if path in self._read_once:
                 return None, True
             if len(self._read_once) >= _READ_ONCE:
@@ -89,7 +94,7 @@ class Kept:
                 self._clear(self._transaction)
             for record in records:
                 self._transaction = record.transaction
-                if self._entries:
+                if self._entries or self._read_once:
                     for step in record.steps:
                         self._drop_with_folder(step.path)
                         if isinstance(step, Move):
@@ -108,6 +113,7 @@ class Kept:
         self._drop(path.rpartition("/")[0])
 
     def _drop(self, path: str) -> None:
+        self._read_once.discard(path)
         entry = self._entries.pop(path, None)
         if entry is not None:
             self._bytes -= entry.size

@@ -78,6 +78,8 @@ class Reader:
     files before, as of ``transaction``.
     """
 
+    is_change = False
+
     def __init__(
         self,
         fs: FileSystem,
@@ -146,8 +148,8 @@ class Reader:
         kept = self._kept
         entry, is_worth_keeping = None, False
         if kept is not None and not any(layer.get(path) for layer in self._layers):
-            entry, is_worth_keeping = kept.look(self._transaction, path)
-        stamp = self._stamp(path) if is_worth_keeping else None
+            entry, is_worth_keeping = kept.look(self._transaction, path, is_change=self.is_change)
+        stamp = self._stamp(path) if entry is not None or is_worth_keeping else None
         if entry is not None and entry.stamp == stamp:
             found: _T = entry.value
             return copy(found)
@@ -155,7 +157,7 @@ class Reader:
         if data is None:
             return None
         made = make(data)
-        if stamp and kept is not None:
+        if is_worth_keeping and stamp and kept is not None:
             kept.put(self._transaction, path, stamp, copy(made), len(data))
         return made
 
@@ -212,12 +214,12 @@ class Reader:
         kept = self._kept
         entry, is_worth_keeping = None, False
         if kept is not None and not any(layer.names(folder) for layer in self._layers):
-            entry, is_worth_keeping = kept.look(self._transaction, folder)
-        stamp = self._stamp(folder) if is_worth_keeping else None
+            entry, is_worth_keeping = kept.look(self._transaction, folder, is_change=self.is_change)
+        stamp = self._stamp(folder) if entry is not None or is_worth_keeping else None
         if entry is not None and entry.stamp == stamp:
             return list(entry.value)
         members = [name for name in self._names(folder) if not name.startswith(DOTTED)]
-        if stamp and kept is not None:
+        if is_worth_keeping and stamp and kept is not None:
             kept.put(self._transaction, folder, stamp, tuple(members), _NAME_BYTES * len(members))
         return members
 
