@@ -36,7 +36,7 @@ def between(endpoint: str) -> Iterator[Proxy]:
 @pytest.fixture
 def stores(open_store: EtcdStores, between: Proxy, address: str) -> Iterator[tuple[Store, Store]]:
     """One straight, one through the proxy. What a mistake left behind isn't verified."""
-    yield open_store(), open_store(through(between, address, "?timeout_seconds=0.2"))
+    yield open_store(), open_store(through(between, address, "?timeout_seconds=1"))
     open_store.forget()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def test_a_commit_whose_answer_is_lost_while_others_go_on(open_store: EtcdStores
 def test_a_request_that_arrives_too_late_does_nothing(open_store: EtcdStores, between: Proxy, address: str) -> None:
     """The client gave up waiting and sent it again; then the first one arrives after all."""
     open_store()
-    store = open_store(through(between, address, "?timeout_seconds=0.2"))
+    store = open_store(through(between, address, "?timeout_seconds=1"))
     store.create_execution(make_execution("e1"))
     between.decide = only("/v3/kv/txn", [Fate.DELAY])
     assert store.update_execution_state(make_request("e1", name="n", revision=1)).revision == 2
@@ -130,7 +131,7 @@ def test_a_client_that_never_hears_again_says_that_it_does_not_know(
     open_store: EtcdStores, between: Proxy, address: str
 ) -> None:
     other = open_store()
-    store = open_store(through(between, address, "?timeout_seconds=0.2"), lock_timeout=0.3)
+    store = open_store(through(between, address, "?timeout_seconds=1"), lock_timeout=1.0)
     store.create_execution(make_execution("e1"))
     between.decide = lambda path: Fate.LOSE_ANSWER if path == "/v3/kv/txn" else Fate.PASS
     with pytest.raises(StoreUnreachableError, match="whether the last change was made isn't known") as caught:
@@ -316,22 +317,22 @@ def test_a_member_killed_during_commits_and_brought_back(three_members: Cluster,
 
 def test_a_member_that_hangs_is_left(three_members: Cluster, address: str) -> None:
     """It takes connections, and never answers."""
-    at = cluster_address(three_members, address, "?timeout_seconds=0.5")
+    at = cluster_address(three_members, address, "?timeout_seconds=1")
     with connect(at) as store:
         store.create_execution(make_execution("e1"))
         first = three_members.members[engine_of(store)._gateway._first]
-        first.signal(19)
+        first.signal(signal.SIGSTOP)
         try:
             assert store.update_execution_state(make_request("e1", name="n", revision=1)).revision == 2
             assert store.get_execution("e1").name == "n"
         finally:
-            first.signal(18)
+            first.signal(signal.SIGCONT)
             three_members.wait_until_ready()
         assert store.verify().ok
 
 
 def test_most_members_gone_is_an_error_and_no_harm(three_members: Cluster, address: str) -> None:
-    at = cluster_address(three_members, address, "?timeout_seconds=0.5")
+    at = cluster_address(three_members, address, "?timeout_seconds=1")
     with connect(at, lock_timeout=1.0) as store:
         store.create_execution(make_execution("e1"))
         gone = three_members.members[:2]
