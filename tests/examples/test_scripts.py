@@ -111,7 +111,7 @@ def test_the_tests_with_the_fixtures_pass() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_SECONDS * 2,
+        timeout=PATIENCE_SECONDS * 5,
     )
     assert (done.returncode, done.stdout.count(".")) >= (0, 4), done.stdout
     assert "4 passed" in done.stdout
