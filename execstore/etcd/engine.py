@@ -18,15 +18,15 @@ from execstore.errors import (
 )
 from execstore.etcd.failures import telling
 from execstore.etcd.gateway import Gateway
-from execstore.etcd.head import Format, Head, encode_format, encode_head, parse_format, parse_head
+from execstore.etcd.head import Format, encode_format, encode_head, parse_format, parse_head
 from execstore.etcd.keys import Keys, end_of
+from execstore.etcd.log import read_lines
 from execstore.etcd.newest import Newest
 from execstore.etcd.reader import EtcdReader
 from execstore.etcd.snapshot import CompactedError, Habits, Question, Snapshot
 from execstore.etcd.watch import HeadNotifier
 from execstore.etcd.wire import compare_absent, put, transaction
 from execstore.etcd.writer import Writer
-from execstore.tree.segments import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,6 @@ __all__ = ["SEGMENT_BYTES", "EtcdEngine", "EtcdStatus"]
 
 _T = TypeVar("_T")
 _LOOKS: Final = 5  # a look that meets a compaction so often in a row gives up
-_LINES_A_READ: Final = 1000
 SEGMENT_BYTES: Final = 1 << 20
 
 
@@ -202,36 +201,15 @@ class EtcdEngine:
     def read_log(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
         self._check_open()
         log = self._options.layout.log
-        limit = min(maximum, _LINES_A_READ)
         deadline = self._deadline()
-        end = end_of(self._keys.folder(log))
         with telling(self._address):
             for _ in range(_LOOKS):
                 snapshot = Snapshot(self._gateway, lambda: deadline)
-                # The lines are asked for together with the head, which says whether these are the right ones.
-                lines = Question(self._keys.log_line(log, first), end, limit=limit)
-                heads, found = snapshot.ask_all((Question(self._keys.head), lines))
-                state = LogState.of(self._parse_head(heads).values)
                 try:
-                    if first < state.oldest <= state.latest:
-                        first = state.oldest
-                        found = snapshot.ask(Question(self._keys.log_line(log, first), end, limit=limit))
+                    return read_lines(snapshot, self._keys, log, self._newest, self._path, first, maximum)
                 except CompactedError:
                     continue
-                first = max(first, state.oldest)
-                wanted = max(min(state.latest - first + 1, limit), 0)
-                numbered = list(enumerate((each.value for each in found[:wanted]), start=first))
-                for (number, _), each in zip(numbered, found, strict=False):
-                    if each.key != self._keys.log_line(log, number):
-                        raise self._missing(number)
-                if len(numbered) < wanted:
-                    raise self._missing(first + len(numbered))
-                return numbered
         raise StoreUnreachableError(self._path, "etcd is compacted faster than this can be read")
-
-    def _missing(self, number: int) -> StoreCorruptedError:
-        key = self._keys.log_line(self._options.layout.log, number).removeprefix(self._keys.root).decode()
-        return StoreCorruptedError(f"{self._path}/{key}", "the event is missing")
 
     def peek(self) -> Mapping[str, Any] | None:
         self._check_open()
@@ -256,13 +234,6 @@ class EtcdEngine:
         """A watch has seen this head."""
         with contextlib.suppress(StoreCorruptedError):  # who reads it is told
             self._newest.learn(parse_head(found, self._path))
-
-    def _parse_head(self, found: list[KeyValue]) -> Head:
-        if not found:
-            raise StoreCorruptedError(f"{self._path}/head", "the key is missing")
-        head = parse_head(found[0], self._path)
-        self._newest.learn(head)
-        return head
 
     # --- changing ---
 

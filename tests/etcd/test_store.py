@@ -553,6 +553,32 @@ def test_a_full_server_says_so_and_goes_on_once_there_is_room(open_store: EtcdSt
 # --- the log ---
 
 
+def test_a_far_behind_reader_takes_the_log_in_parts(open_store: EtcdStores) -> None:
+    """Bounded by segments, since etcd bounds no answer by bytes."""
+    store = open_store(small=True)
+    for number in range(150):
+        store.create_execution(make_execution(f"e{number:03}"))
+    engine = engine_of(store)
+    position, parts = 1, []
+    while lines := engine.read_log(position, 10_000):
+        assert [number for number, _ in lines] == list(range(position, position + len(lines)))
+        parts.append(sum(len(line) for _, line in lines))
+        position += len(lines)
+    assert position == 151
+    assert len(parts) > 5
+    assert max(parts[:5]) <= 5 * 4096
+    other = open_store(read_only=True)
+    assert calls_of(other, lambda: engine_of(other).read_log(1, 100)) == 2
+    assert calls_of(other, lambda: engine_of(other).read_log(148, 100)) == 1
+    assert engine_of(other).read_log(150, 1)[0][0] == 150
+    assert engine_of(other).read_log(151, 1) == []
+    store.collect_events(max_bytes=16384)
+    oldest = store.event_log_status().oldest
+    assert oldest > 1
+    assert engine_of(other).read_log(1, 1)[0][0] == oldest
+    assert engine_of(other).read_log(149, 9)[0][0] == 149
+
+
 def test_a_watcher_does_not_notice_that_etcd_was_compacted(store: Store, endpoint: str) -> None:
     """Its events are keys like all others: only their retention lets them go, never etcd's compaction."""
     for number in range(5):
