@@ -72,10 +72,11 @@ class Execution:
     Every field has a default, its zero value, so one with a few fields can be the new values of an update. The
     ``namespace`` that isn't given is ``"default"`` in a new execution and no change in an update.
 
-    :param job: the job's own JSON object, kept as it is.
-    :param job_version: not negative, as ``revision``.
-    :param allocated_resources: a JSON object, ``{"Tasks": {task: {…}}}``.
-    :param create_time: in nanoseconds since the epoch, as ``modify_time``.
+    Args:
+        job: the job's own JSON object, kept as it is.
+        job_version: not negative, as ``revision``.
+        allocated_resources: a JSON object, ``{"Tasks": {task: {…}}}``.
+        create_time: in nanoseconds since the epoch, as ``modify_time``.
     """
 
     id: str = ""
@@ -129,8 +130,11 @@ class Execution:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read the reference's JSON object of an execution, states by name or by number.
 
-        :param member: where ``data`` stands, for errors.
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Args:
+            member: where ``data`` stands, for errors.
+
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         usual = make_usual(cls, data, member)
@@ -173,8 +177,9 @@ class Execution:
     def from_json(cls, data: bytes) -> Self:
         """Read the JSON text of an execution, as ``from_dict`` does. Its ``job`` may be parsed when it is looked at.
 
-        :raises CodecError: if it is no JSON.
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            CodecError: if it is no JSON.
+            InvalidExecutionError: naming the member that is wrong.
         """
         parsed = decode_with_jobs_aside(data)
         if parsed is not None and len(parsed.jobs) == 1 and lacks_job(parsed.value):
@@ -212,7 +217,8 @@ class Execution:
     def replace(self, **changes: Any) -> Self:
         """The same execution with other values in some fields.
 
-        :raises TypeError: for what is no field.
+        Raises:
+            TypeError: for what is no field.
         """
         # What dataclasses.replace does, in a quarter of the time: it goes through the constructor.
         if not changes.keys() <= _FIELDS:
@@ -236,8 +242,9 @@ Execution.job = LateJob()  # type: ignore[assignment]
 class UpdateExecutionCondition:
     """What must hold of the stored execution for an update to happen.
 
-    :param expected_states: any if empty.
-    :param expected_revision: any if 0.
+    Args:
+        expected_states: any if empty.
+        expected_revision: any if 0.
     """
 
     expected_states: Sequence[ExecutionState] = ()
@@ -248,7 +255,8 @@ class UpdateExecutionCondition:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read ``{"ExpectedStates": […], "ExpectedRevision": …, "UnexpectedStates": […]}``.
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         return cls(
@@ -270,9 +278,10 @@ class UpdateExecutionCondition:
 class UpdateExecutionRequest:
     """An update of one execution.
 
-    :param new_values: merged into the stored execution; a zero value there changes nothing.
-    :param events: added to the execution's events in the same transaction.
-    :param clear: fields to set back to their zero value first, ``"run_output"`` or ``"compute_state.message"``.
+    Args:
+        new_values: merged into the stored execution; a zero value there changes nothing.
+        events: added to the execution's events in the same transaction.
+        clear: fields to set back to their zero value first, ``"run_output"`` or ``"compute_state.message"``.
     """
 
     execution_id: str
@@ -285,7 +294,8 @@ class UpdateExecutionRequest:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read ``{"ExecutionID": …, "NewValues": {…}, "Condition": {…}, "Events": […], "Clear": […]}``.
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         clear = _read_list(data, "Clear", member)
@@ -320,9 +330,10 @@ class UpdateExecutionRequest:
 class ExecutionUpsert:
     """What the event log says of a change: an execution after and before it, and the events that came with it.
 
-    :param current: ``None`` if it was deleted.
-    :param previous: ``None`` if it was created.
-    :param events: ``None``, as the reference writes it, or a tuple, if there were any.
+    Args:
+        current: ``None`` if it was deleted.
+        previous: ``None`` if it was created.
+        events: ``None``, as the reference writes it, or a tuple, if there were any.
     """
 
     current: Execution | None = None
@@ -336,7 +347,8 @@ class ExecutionUpsert:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read ``{"Current": {…}, "Previous": {…} or null, "Events": […] or null}``.
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         current, previous, events = data.get("Current"), data.get("Previous"), data.get("Events")
@@ -352,8 +364,9 @@ class ExecutionUpsert:
     def from_json(cls, data: bytes) -> Self:
         """As ``from_dict``, of the JSON text; see ``Execution.from_json``.
 
-        :raises CodecError: if it is no JSON.
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            CodecError: if it is no JSON.
+            InvalidExecutionError: naming the member that is wrong.
         """
         parsed = decode_with_jobs_aside(data)
         if parsed is not None and isinstance(parsed.value, dict):

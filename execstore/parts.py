@@ -43,7 +43,8 @@ _EventT = TypeVar("_EventT", bound="Event")
 class State(Generic[StateT]):
     """A state with its reason.
 
-    :param state_type: an ``ExecutionState`` or a ``DesiredState``.
+    Args:
+        state_type: an ``ExecutionState`` or a ``DesiredState``.
     """
 
     state_type: StateT
@@ -63,9 +64,12 @@ class State(Generic[StateT]):
     ) -> Self:
         """Read ``{"StateType": name or number, "Message": …, "Details": {…}}``.
 
-        :param state_class: what ``StateType`` is of, since the two enumerations use the same numbers.
-        :param member: where ``data`` stands, for errors.
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Args:
+            state_class: what ``StateType`` is of, since the two enumerations use the same numbers.
+            member: where ``data`` stands, for errors.
+
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         state = usual_state(cls, state_class, data)
@@ -106,8 +110,11 @@ def usual_state(model: type[_StateT], state_class: type[Any], data: Mapping[str,
 class Event:
     """Something that happened to an execution.
 
-    :param timestamp: a ``Timestamp``, a ``datetime`` with a time zone, or a text of RFC 3339; the present if ``None``.
-    :raises InvalidExecutionError: if the timestamp is no point in time.
+    Args:
+        timestamp: a ``Timestamp``, a ``datetime`` with a time zone, or a text of RFC 3339; the present if ``None``.
+
+    Raises:
+        InvalidExecutionError: if the timestamp is no point in time.
     """
 
     topic: str
@@ -141,7 +148,8 @@ class Event:
 
         A time that is missing is Go's zero time, and ``None`` is the event that has nothing but that.
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         data = {} if data is None else require_object(data, member)
         event = _EVENT.make(cls, data)
@@ -162,7 +170,8 @@ class Event:
     def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the same call on every model
         """The JSON object. ``numbers`` has no meaning here.
 
-        :raises InvalidExecutionError: if the time is outside of the years 0 to 9999.
+        Raises:
+            InvalidExecutionError: if the time is outside of the years 0 to 9999.
         """
         data = self._known_members()
         data.update(self.extra)
@@ -272,7 +281,8 @@ class SpecConfig:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read ``{"Type": …, "Params": {…}}``.
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         spec = BARE_SPEC.make(cls, data)
@@ -316,7 +326,8 @@ class RunCommandResult:
     def from_dict(cls, data: Mapping[str, Any], *, member: str = "") -> Self:
         """Read ``{"Stdout": …, "StdoutTruncated": …, "stderr": …, …}`` (the one in small letters is the reference's).
 
-        :raises InvalidExecutionError: naming the member that is wrong.
+        Raises:
+            InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
         output = RUN_OUTPUT.make(cls, data)

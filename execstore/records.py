@@ -61,9 +61,12 @@ class ReadEvents(NamedTuple):
 def encode_execution(execution: Execution, *, trusted: bool = False) -> bytes:
     """The record of an execution: ``{``, a line for each member, ``}``, each ended by a newline.
 
-    :param trusted: its free JSON (job, resources, parameters, unknown members) came out of a record or has passed
-        ``check_execution``, so the types in it needn't be looked at again.
-    :raises InvalidExecutionError: naming the member that can't be written.
+    Args:
+        trusted: its free JSON (job, resources, parameters, unknown members) came out of a record or has passed
+            ``check_execution``, so the types in it needn't be looked at again.
+
+    Raises:
+        InvalidExecutionError: naming the member that can't be written.
     """
     encode = codec.encode_trusted if trusted else codec.encode
     try:
@@ -146,8 +149,9 @@ def _run_output_text(output: RunCommandResult | None, encode: _Encode) -> str:
 def parse_execution(data: bytes) -> Execution:
     """The execution of a record, in any layout of its JSON, with states by name or by number.
 
-    :raises CodecError: if it is no JSON.
-    :raises InvalidExecutionError: if it is JSON, but no execution.
+    Raises:
+        CodecError: if it is no JSON.
+        InvalidExecutionError: if it is JSON, but no execution.
     """
     return Execution.from_json(data)
 
@@ -170,8 +174,11 @@ def compact(record: bytes) -> bytes:
 def encode_event(event: Event, *, member: str = "") -> bytes:
     """An event in one line, without a newline at its end. An ``ExecutionEvent`` also says which execution it is of.
 
-    :param member: where the event stands (``"Events[0]"``), for errors.
-    :raises InvalidExecutionError: naming the member that can't be written.
+    Args:
+        member: where the event stands (``"Events[0]"``), for errors.
+
+    Raises:
+        InvalidExecutionError: naming the member that can't be written.
     """
     check_event(event, member)
     try:
@@ -184,8 +191,9 @@ def encode_event(event: Event, *, member: str = "") -> bytes:
 def parse_event(data: bytes) -> Event:
     """The event of a line; one of ``null``, which the reference writes, is the zero event.
 
-    :raises CodecError: if it is no JSON.
-    :raises InvalidExecutionError: if it is JSON, but no event.
+    Raises:
+        CodecError: if it is no JSON.
+        InvalidExecutionError: if it is JSON, but no event.
     """
     return Event.from_dict(codec.decode(data))
 
@@ -219,7 +227,8 @@ def encode_upsert(current: bytes | None, previous: bytes | None, events: Sequenc
 def encode_checkpoint(name: str, sequence_number: int) -> bytes:
     """The file of a checkpoint: an object with a line for each member.
 
-    :raises InvalidExecutionError: if the name can't be written.
+    Raises:
+        InvalidExecutionError: if the name can't be written.
     """
     encoded_name = codec.encode(name, member="Name")
     return b'{\n"Name":%b,\n"SequenceNumber":%d\n}\n' % (encoded_name, sequence_number)
@@ -228,7 +237,8 @@ def encode_checkpoint(name: str, sequence_number: int) -> bytes:
 def parse_checkpoint(data: bytes) -> tuple[str, int]:
     """Name and sequence number.
 
-    :raises CodecError: if it is something else.
+    Raises:
+        CodecError: if it is something else.
     """
     members = codec.decode(data)
     if not isinstance(members, dict) or not {"Name", "SequenceNumber"} <= members.keys():

@@ -60,22 +60,25 @@ class WatcherManager:
     ) -> Watcher:
         """Make a watcher, and start it if ``auto_start``. See ``Watcher`` for what its handler may rely on.
 
-        :param handler: a callable that takes an ``Event``, or an object with ``handle_event``; can be set later.
-        :param filter: the events it is given.
-        :param initial_event_iterator: where it starts as long as it has no checkpoint.
-        :param batch_size: how many events it reads at once.
-        :param initial_backoff: seconds until a failed event is tried again; doubled after each further failure.
-        :param max_backoff: the most seconds between two tries.
-        :param max_retries: with ``RetryStrategy.SKIP``, how many times in all an event is tried before it is passed
-            over (the reference counts so; 0 is taken as 1); ``None`` is without end. ``RetryStrategy.BLOCK`` has no use
-            for it.
-        :param retry_strategy: what becomes of an event whose handler keeps raising.
-        :param ephemeral: it neither reads nor stores checkpoints, and holds no event in the log.
-        :param on_compacted: what it does when events it hasn't seen were collected.
-        :raises WatcherAlreadyExistsError: if the manager has one of this ID, running or not.
-        :raises NoHandlerError: for ``auto_start`` without a handler.
-        :raises InvalidArgumentError: for values that make no sense.
-        :raises StoreClosedError: if the event store is closed.
+        Args:
+            handler: a callable that takes an ``Event``, or an object with ``handle_event``; can be set later.
+            filter: the events it is given.
+            initial_event_iterator: where it starts as long as it has no checkpoint.
+            batch_size: how many events it reads at once.
+            initial_backoff: seconds until a failed event is tried again; doubled after each further failure.
+            max_backoff: the most seconds between two tries.
+            max_retries: with ``RetryStrategy.SKIP``, how many times in all an event is tried before it is passed over
+                (the reference counts so; 0 is taken as 1); ``None`` is without end. ``RetryStrategy.BLOCK`` has no use
+                for it.
+            retry_strategy: what becomes of an event whose handler keeps raising.
+            ephemeral: it neither reads nor stores checkpoints, and holds no event in the log.
+            on_compacted: what it does when events it hasn't seen were collected.
+
+        Raises:
+            WatcherAlreadyExistsError: if the manager has one of this ID, running or not.
+            NoHandlerError: for ``auto_start`` without a handler.
+            InvalidArgumentError: for values that make no sense.
+            StoreClosedError: if the event store is closed.
         """
         options = WatcherOptions(
             filter=filter,
