@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _FORWARDERS = (1, 2, 4)
 _BATCHES = (8, 64)
-_PATIENCE_SECONDS = 300
+_PATIENCE_SECONDS = 60
 _DEFAULT_BATCH = 256
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -116,7 +117,7 @@ def _run(kind: str, folder: Path, forwarders: int, batch_size: int, stores: int 
             process.start()
         barrier.wait(_PATIENCE_SECONDS)
         started = time.monotonic()
-        reports = [results.get(timeout=_PATIENCE_SECONDS) for _ in processes]
+        reports = [_next_report(results, processes) for _ in processes]
         seconds = time.monotonic() - started
         for process in processes:
             process.join()
@@ -143,6 +144,17 @@ def _run(kind: str, folder: Path, forwarders: int, batch_size: int, stores: int 
         what = f"{kind}: {forwarders} forwarders, {stores} stores, batches of {batch_size}"
         _say(f"{what}: {figures['events_per_second']} events/s")
         return figures
+
+
+def _next_report(results: Any, processes: list[Any]) -> dict[str, Any]:
+    while True:
+        try:
+            report: dict[str, Any] = results.get(timeout=1)
+        except queue.Empty:
+            if any(process.exitcode for process in processes):
+                raise SystemExit("a forwarder ended before its time; what it said stands above") from None
+        else:
+            return report
 
 
 def _forward(path: Path, address: str, batch_size: int, barrier: Barrier, results: Any) -> None:

@@ -145,7 +145,7 @@ def _round(number: float) -> int:
 def _simulated(outcome: dict[str, Any]) -> str:
     return (
         f"`python examples/fleet/simulate.py --devices {outcome['devices']} --rounds {outcome['rounds']} --seed "
-        f"{outcome['seed']}`, here, with others at work: {outcome['executions']:,} executions, {outcome['events']:,} "
+        f"{outcome['seed']}`, on the machine described below: {outcome['executions']:,} executions, {outcome['events']:,} "
         f"events brought to {outcome['central']} in {outcome['seconds']:.0f} s with the devices' own work; a device "
         f"was offline in {outcome['offline_rounds']:,} rounds, {outcome['cut_off']:,} forwarders were cut off; "
         f"{outcome['wrong']} executions differed in the end."
@@ -158,9 +158,9 @@ def sections(measured: dict[str, Any], simulated: dict[str, Any]) -> dict[str, s
     machine = measured["machine"]
     facts = (
         f"Measured on {machine['date']} on {machine['cores']} cores of an {machine['processor']}, Linux "
-        f"{machine['kernel']}, Python {machine['python']}, {machine['etcd'] or 'no etcd'}. **Others were working on "
-        f"the machine** (load {machine['load_before']} on {machine['cores']} cores at the start), so the rates are "
-        f"below what it can do; CPU times and bytes depend less on that."
+        f"{machine['kernel']}, Python {machine['python']}, {machine['etcd'] or 'no etcd'}. Others were working on the "
+        f"machine, more or less (load {machine['load_before']} at the start): in other runs, at loads around 10, the "
+        f"rates were a third to a fifth of these. CPU times and bytes depend less on that."
     )
     return {
         "simulation": _simulated(simulated),
