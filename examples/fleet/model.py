@@ -146,8 +146,8 @@ def _simulated(outcome: dict[str, Any]) -> str:
     options = f"--devices {outcome['devices']} --rounds {outcome['rounds']} --seed {outcome['seed']}"
     return (
         f"`python examples/fleet/simulate.py {options}`, on the machine described below: {outcome['executions']:,} "
-        f"executions, {outcome['events']:,} events brought to {outcome['central']} in {outcome['seconds']:.0f} s with the "
-        f"devices' own work; a device was offline in {outcome['offline_rounds']:,} rounds, {outcome['cut_off']:,} "
+        f"executions, {outcome['events']:,} events brought to {outcome['central']} in {outcome['seconds']:.0f} s with "
+        f"the devices' own work; a device was offline in {outcome['offline_rounds']:,} rounds, {outcome['cut_off']:,} "
         f"forwarders were cut off; {outcome['wrong']} executions differed in the end."
     )
 
