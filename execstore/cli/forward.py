@@ -35,9 +35,7 @@ def _parse_bytes(ctx: click.Context, parameter: click.Parameter, value: str) -> 
 
 @click.command(name="forward")
 @click.option("--from", "source", metavar="STORE", help="The node's store.  [default: that of --store]")
-@click.option(
-    "--to", "destination", metavar="ADDRESS", required=True, help="The central store; made if needed."
-)
+@click.option("--to", "destination", metavar="ADDRESS", required=True, help="The central store; made if needed.")
 @click.option("--node", metavar="NAME", help="The node's name.  [default: the only NodeID of the store's executions]")
 @click.option("--once", is_flag=True, help="Bring what there is, and end; try a central store only once.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Events a transaction, at most.  [default: 256]")
