@@ -29,6 +29,7 @@ MODULES: Final = (
     "execstore.watcher",
     "execstore.aio",
     "execstore.collection",
+    "execstore.copying",
     "execstore.engine",
     "execstore.event_log_status",
     "execstore.forwarding",
