@@ -214,7 +214,8 @@ class SourceChangedError(ExecStoreError):
     def __init__(self, node: str, path: str, reason: str) -> None:
         super().__init__(
             f"node {node}: {path} {reason}; if the node's store was replaced or restored, forward once with --resync "
-            f"(resync=True): all is then compared and brought anew; if two nodes share a name, give one another (--node)"
+            f"(resync=True): all is then compared and brought anew; if two nodes share a name, give one another "
+            f"(--node)"
         )
         self.node = node
         self.path = path

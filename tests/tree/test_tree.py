@@ -46,7 +46,7 @@ class CountingFileSystem(RealFileSystem):
         if name in self.failing:
             raise OSError(self.failing[name], os.strerror(self.failing[name]))
 
-    def flush(self, descriptor: int) -> None:  # type: ignore[override]
+    def flush(self, descriptor: int) -> None:
         self._call("flush")
         os.fdatasync(descriptor)
 
