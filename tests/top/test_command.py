@@ -248,7 +248,9 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self._tmux = ["tmux", "-L", f"execstore-{os.getpid()}-{next(_TERMINALS)}", "-f", "/dev/null"]
-        environment = {name: value for name, value in os.environ.items() if name not in {"TMUX", "NO_COLOR"}}
+        # COLUMNS and LINES, which a runner of tests may set, would fix the size.
+        unwanted = {"COLUMNS", "LINES", "NO_COLOR", "TMUX"}
+        environment = {name: value for name, value in os.environ.items() if name not in unwanted}
         environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), "LC_ALL": "C.UTF-8"}
         environment["PS1"] = "$ "
         command = [*self._tmux, "-u", "new-session", "-d", "-x", "80", "-y", "24", "sh"]
