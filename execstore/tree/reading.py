@@ -8,7 +8,7 @@ has no room; a store that was cut off, seen by who may not write), what the jour
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from execstore.errors import StoreFullError
 from execstore.tree import recovery
@@ -66,6 +66,12 @@ class _View(NamedTuple):
     transaction: int | None = None
 
 
+class _Seen(NamedTuple, Generic[_T]):
+    """What a look found, which may be ``None``."""
+
+    found: _T
+
+
 class _Cut(NamedTuple):
     """Whether the store was cut off and not brought up to date since: the head's first line when that was asked, and
     all that the journal holds, or ``None`` if it wasn't cut off."""
@@ -113,15 +119,9 @@ class Reading:
             if is_settled(line):
                 head = head_file.at(line)
                 if head is not None:
-                    try:
-                        parts = self._parts
-                        result = look(Reader(parts.fs, parts.path, (), head.values, parts.kept, head.published))
-                    except Exception:
-                        if head_file.first_line() == line:
-                            raise
-                    else:
-                        if head_file.first_line() == line:
-                            return result
+                    seen = self._look(look, _settled_view(head), line)
+                    if seen is not None:
+                        return seen.found
             if attempt:
                 time.sleep(_READ_PAUSE_SECONDS)
         return self._read_unsettled(look, writer)
@@ -137,24 +137,19 @@ class Reading:
             head = head_file.at(line)
             view: _View | None = None
             if head is not None and head.begun == head.published:
-                view = _View((), head.values)
+                view = _settled_view(head)
             elif head is not None and elapsed_seconds > _STUCK_SECONDS:
                 view = self._journaled_view(head, writer)
             if view is not None:
-                try:
-                    result = look(self._reader(view))
-                except Exception:
-                    if head_file.first_line() == line:
-                        raise
-                else:
-                    if head_file.first_line() == line:
-                        return result
+                seen = self._look(look, view, line)
+                if seen is not None:
+                    return seen.found
             if elapsed_seconds > self._parts.timeout_seconds:
                 raise lock.busy()
             time.sleep(_READ_PAUSE_SECONDS)
         try:
             try:
-                view = _View((), writer.settled_head().values)
+                view = _settled_view(writer.settled_head())
             except (OSError, StoreFullError):
                 # The disk takes nothing any more. What can't be shown in the tree can be read from the journal.
                 view = self._journaled_view(head_file.read(), writer)
@@ -164,10 +159,21 @@ class Reading:
         finally:
             lock.release()
 
+    def _look(self, look: Callable[[Reader], _T], view: _View, line: bytes) -> _Seen[_T] | None:
+        """What ``look`` finds in a view of the tree at this head; ``None`` if the head is another one by now."""
+        try:
+            found = look(self._reader(view))
+        except Exception:
+            if self._parts.head.first_line() == line:
+                raise
+            return None
+        return _Seen(found) if self._parts.head.first_line() == line else None
+
     def _reader(self, view: _View) -> Reader:
+        parts = self._parts
         if view.transaction is None:
-            return Reader(self._parts.fs, self._parts.path, view.layers, view.values)
-        return Reader(self._parts.fs, self._parts.path, (), view.values, self._parts.kept, view.transaction)
+            return Reader(parts.fs, parts.path, view.layers, view.values)
+        return Reader(parts.fs, parts.path, (), view.values, parts.kept, view.transaction)
 
     # --- without the right to change anything ---
 
@@ -178,14 +184,9 @@ class Reading:
             line = head_file.first_line()
             view = self._view(line, writer, may_be_stuck=time.monotonic() - started > _STUCK_SECONDS)
             if view is not None:
-                try:
-                    result = look(self._reader(view))
-                except Exception:
-                    if head_file.first_line() == line:
-                        raise
-                else:
-                    if head_file.first_line() == line:
-                        return result
+                seen = self._look(look, view, line)
+                if seen is not None:
+                    return seen.found
             if time.monotonic() - started > self._parts.timeout_seconds:
                 raise self._parts.change_lock.busy()
             time.sleep(_READ_PAUSE_SECONDS)
@@ -200,7 +201,7 @@ class Reading:
             return self._cut.view
         head = self._parts.head.at(line)
         if head is not None and head.begun == head.published:
-            return _View((), head.values, head.published)
+            return _settled_view(head)
         # If its publisher died, was stopped or can't write, what it was publishing is durable in the journal.
         return self._journaled_view(head, writer) if may_be_stuck else None
 
@@ -215,7 +216,7 @@ class Reading:
         head = self._parts.head.at(line)
         if head is None:
             return None
-        return _View((), head.values) if head.begun == head.published else self._journaled_view(head, writer)
+        return _settled_view(head) if head.begun == head.published else self._journaled_view(head, writer)
 
     def _journaled_view(self, head: Head | None, writer: Writer) -> _View | None:
         """What the tree will be once a publication or a recovery that was cut off is done; ``None`` if unknown."""
@@ -262,6 +263,10 @@ class Reading:
             journaled = recovery.read_journal(parts.journal, parts.path)
             return _Cut(parts.head.first_line(), _laid_over(journaled.records, journaled.chain[-1].values))
         return _Cut(line, None)
+
+
+def _settled_view(head: Head) -> _View:
+    return _View((), head.values, head.published)
 
 
 def _laid_over(records: Sequence[Record], values: Mapping[str, Any]) -> _View:
