@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 
 from execstore.tree.recovery import read_format
 from execstore.tree.segments import LogState
@@ -11,13 +11,16 @@ from execstore.tree.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Unpack
 
     from execstore.engine import EngineOptions
     from execstore.notify import Notifier
     from execstore.tree.change import Change
     from execstore.tree.reader import Reader
+    from execstore.tree.retirement import RunLater
+    from execstore.tree.seam import FileSystem
 
-__all__ = ["TreeEngine", "open_tree"]
+__all__ = ["TreeDetails", "TreeEngine", "open_tree"]
 
 _T = TypeVar("_T")
 
@@ -59,7 +62,18 @@ class TreeEngine(Tree):
         return result
 
 
-def open_tree(path: str, options: EngineOptions) -> TreeEngine:
+class TreeDetails(TypedDict, total=False):
+    """What of a tree isn't the store layer's to ask for; see ``Tree``."""
+
+    may_create: bool
+    journal_bytes: int
+    segment_bytes: int
+    file_system: Callable[[str], FileSystem]
+    run_later: RunLater
+    kept_bytes: int
+
+
+def open_tree(path: str, options: EngineOptions, **details: Unpack[TreeDetails]) -> TreeEngine:
     """Open the store in the folder at ``path``. Raises what ``Tree`` raises."""
     return TreeEngine(
         path,
@@ -69,4 +83,5 @@ def open_tree(path: str, options: EngineOptions) -> TreeEngine:
         lock_timeout_seconds=options.timeout_seconds,
         rotation=options.rotation,
         mend=options.mend,
+        **details,
     )

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from execstore import (
     UpdateExecutionCondition,
     UpdateExecutionRequest,
 )
+from execstore.testing import FakeClock
 from execstore.watcher import EventIterator, GetEventsRequest
 
 if TYPE_CHECKING:
@@ -50,19 +49,6 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must happen before it fails; it never decides the outcome of one that passes."""
-
-
-@dataclass
-class FakeClock:
-    """A clock that stands still unless it is told: nanoseconds since the epoch.
-
-    It begins at the present, since other handles on the same store may go by the real one, and collect what is old.
-    """
-
-    now: int = field(default_factory=time.time_ns)
-
-    def __call__(self) -> int:
-        return self.now
 
 
 def make_execution(

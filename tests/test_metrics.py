@@ -123,11 +123,11 @@ def test_the_oldest_live_execution_has_an_age(store: Store, clock: FakeClock) ->
     assert store.metrics().oldest_live_age_ns is None
     store.create_execution(make_execution("old", state=S.BID_ACCEPTED))
     created = store.get_execution("old").create_time
-    clock.now = created + 5 * 10**9
+    clock.now_ns = created + 5 * 10**9
     store.create_execution(make_execution("young", state=S.BID_ACCEPTED))
     store.update_execution_state(make_request("old", S.RUNNING))
     assert store.metrics().oldest_live_age_ns == 5 * 10**9
-    clock.now = created - 10**9
+    clock.now_ns = created - 10**9
     assert store.metrics().oldest_live_age_ns == 0
 
 

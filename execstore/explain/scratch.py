@@ -13,7 +13,7 @@ from execstore.schema import LAYOUT
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.names import NEW_NAME, engine_names
 from execstore.tree.tree import SEGMENT_BYTES, Tree
-from execstore.tree_engine import TreeEngine
+from execstore.tree_engine import open_tree
 from execstore.watcher.events import EventIterator, GetEventsRequest
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from execstore.engine import EngineOptions
     from execstore.explain.recording import Item
     from execstore.tree.filesystem import FileSystem
+    from execstore.tree_engine import TreeEngine
 
 __all__ = [
     "JOURNAL_BYTES",
@@ -48,15 +49,7 @@ def open_recorded(path: str, recording: Recording) -> Store:
         return Recorder(RealFileSystem(folder), recording)
 
     def opener(options: EngineOptions) -> TreeEngine:
-        return TreeEngine(
-            path,
-            options.layout,
-            lock_timeout_seconds=options.timeout_seconds,
-            rotation=options.rotation,
-            mend=options.mend,
-            may_create=False,
-            file_system=record,
-        )
+        return open_tree(path, options, may_create=False, file_system=record)
 
     return Store.on(opener)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from execstore.errors import StoreNotFoundError
 from execstore.store import Store
 from execstore.testing.faults import Faults, ProcessDied
-from execstore.tree_engine import TreeEngine
+from execstore.tree_engine import open_tree
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from execstore.engine import EngineOptions
     from execstore.store import StoreOptions
     from execstore.testing.clock import FakeClock
+    from execstore.tree_engine import TreeEngine
 
 __all__ = ["TemporaryStores"]
 
@@ -53,16 +54,7 @@ class TemporaryStores:
         return store
 
     def _open(self, path: str, asked: EngineOptions) -> TreeEngine:
-        return TreeEngine(
-            path,
-            asked.layout,
-            read_only=asked.read_only,
-            flush_commits=asked.flush_commits,
-            lock_timeout_seconds=asked.timeout_seconds,
-            rotation=asked.rotation,
-            mend=asked.mend,
-            file_system=self.faults.file_system,
-        )
+        return open_tree(path, asked, file_system=self.faults.file_system)
 
     def path(self, name: str = "store") -> str:
         """The folder of the store of this name, for a program that opens it itself; it is verified as the others."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from execstore.memory.content import Content
 from execstore.memory.engine import MemoryEngine
-from execstore.tree import tree
-from execstore.tree_engine import TreeEngine
+from execstore.tree_engine import open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from execstore.engine import Engine, EngineOptions
+    from execstore.tree_engine import TreeEngine
 
 __all__ = ["BUILT_IN", "SEGMENT_BYTES", "EtcdPlace", "MemoryPlace", "Place", "TreePlace", "load_factory"]
 
@@ -52,18 +52,10 @@ class TreePlace:
         self._folder = folder
 
     def open(self, name: str, options: EngineOptions, *, small: bool = True) -> TreeEngine:
-        path = self._folder / name
-        return TreeEngine(
-            str(path),
-            options.layout,
-            read_only=options.read_only,
-            flush_commits=options.flush_commits,
-            lock_timeout_seconds=options.timeout_seconds,
-            rotation=options.rotation,
-            mend=options.mend,
-            journal_bytes=JOURNAL_BYTES if small else tree.JOURNAL_BYTES,
-            segment_bytes=SEGMENT_BYTES if small else tree.SEGMENT_BYTES,
-        )
+        path = str(self._folder / name)
+        if small:
+            return open_tree(path, options, journal_bytes=JOURNAL_BYTES, segment_bytes=SEGMENT_BYTES)
+        return open_tree(path, options)
 
     def address(self, name: str) -> str:
         return str(self._folder / name)

@@ -220,7 +220,7 @@ def test_garbage_collection_of_five_events(
         append(store, "x" * 3500)
     write_checkpoints(store, checkpoints)
     assert numbers(store) == [1, 2, 3, 4, 5], "nothing is old yet"
-    clock.now += SECOND_NS
+    clock.now_ns += SECOND_NS
     report = store.collect_events(retention=NOTHING)
     assert numbers(store) == left
     assert (report.events, report.segments, report.latest) == (5 - len(left), 5 - len(left), 5)
@@ -231,7 +231,7 @@ def test_below_what_was_collected_there_is_an_error_that_names_the_oldest(open_s
     store = open_store(clock=clock)
     append_segments(store, 3)
     write_checkpoints(store, {"w": 4})
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     with pytest.raises(EventsCompactedError) as caught:
         store.event_store.get_events(GetEventsRequest(EventIterator.at_sequence_number(1)), timeout=0)
@@ -243,7 +243,7 @@ def test_a_watcher_that_is_removed_holds_the_log_no_longer(open_store: Stores, c
     store = open_store(clock=clock)
     append_segments(store, 2)
     write_checkpoints(store, {"dead": 1})
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     assert store.collect_events().held_by == "dead"
     assert numbers(store) == [1, 2, 3, 4]
     WatcherManager(store.event_store).remove_checkpoint("dead")
@@ -254,7 +254,7 @@ def test_a_watcher_that_is_removed_holds_the_log_no_longer(open_store: Stores, c
 def test_numbers_go_on_after_all_was_collected_and_the_store_opened_anew(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append(store, *"abcde")
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     assert store.collect_events().events == 5
     assert store.event_store.get_latest_event_num() == 5
     store.close()
@@ -273,7 +273,7 @@ def test_a_segment_goes_whole_or_not_at_all(open_store: Stores, clock: FakeClock
     store = open_store(clock=clock)
     append_segments(store, 2)
     write_checkpoints(store, {"w": 3})
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     assert numbers(store) == [3, 4]
 
@@ -281,9 +281,9 @@ def test_a_segment_goes_whole_or_not_at_all(open_store: Stores, clock: FakeClock
 def test_a_young_segment_keeps_what_is_behind_it(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append_segments(store, 1)
-    clock.now += 20 * HOUR_NS
+    clock.now_ns += 20 * HOUR_NS
     append_segments(store, 1)
-    clock.now += 5 * HOUR_NS
+    clock.now_ns += 5 * HOUR_NS
     report = store.collect_events()
     assert (report.segments, report.held_by) == (1, None)
     assert numbers(store) == [3, 4]
@@ -293,7 +293,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_go(open_store: Stores, cl
     store = open_store(clock=clock)
     append_segments(store, 3)
     write_checkpoints(store, {"w": 4})
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     planned = store.collect_events(dry_run=True)
     assert numbers(store) == [1, 2, 3, 4, 5, 6]
     done = store.collect_events()
@@ -306,7 +306,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_go(open_store: Stores, cl
 def test_a_reader_may_look_but_not_collect(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append_segments(store, 1)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     reader = open_store(clock=clock, read_only=True)
     assert reader.collect_events(dry_run=True).events == 2
     with pytest.raises(StoreReadOnlyError):
@@ -322,7 +322,7 @@ def test_a_thousand_segments_go_in_several_changes(open_store: Stores, clock: Fa
     store = open_store(clock=clock, durability="relaxed")
     for _ in range(70):
         append(store, "x" * 4100)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     report = store.collect_events()
     assert (report.segments, report.events, report.oldest) == (70, 70, 71)
     assert segment_firsts(store) == []
@@ -364,7 +364,7 @@ def test_a_checkpoint_that_cannot_be_read_holds_the_log(
     path = open_store.path() / "checkpoints" / "w.json"
     whole = path.read_bytes()
     path.write_bytes(b"garbage")
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     report = store.collect_events()
     assert (report.segments, report.held_by) == (0, "w")
     assert "checkpoints/w.json" in caplog.text
@@ -375,13 +375,13 @@ def test_a_checkpoint_that_cannot_be_read_holds_the_log(
 def test_a_damaged_segment_counts_as_being_as_new_as_the_next(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append_segments(store, 1)
-    clock.now += 20 * HOUR_NS
+    clock.now_ns += 20 * HOUR_NS
     append_segments(store, 1)
     path = open_store.path() / "events" / f"{1:020d}.jsonl"
     path.write_bytes(path.read_bytes()[:-50] + b"\0" * 50)
-    clock.now += 5 * HOUR_NS
+    clock.now_ns += 5 * HOUR_NS
     assert store.collect_events().segments == 0
-    clock.now += 20 * HOUR_NS
+    clock.now_ns += 20 * HOUR_NS
     assert store.collect_events().segments == 2
 
 
@@ -390,7 +390,7 @@ def test_a_segment_that_is_missing_does_not_stop_the_collection(open_store: Stor
     store = open_store(clock=clock)
     append_segments(store, 3)
     (open_store.path() / "events" / f"{3:020d}.jsonl").unlink()
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     assert segment_firsts(store) == []
     assert append(store, "next") == 7
@@ -401,7 +401,7 @@ def test_the_segments_of_a_log_are_told_by_their_last_lines(open_store: Stores, 
     store = open_store(clock=clock)
     append(store, "a", "b")
     append(store, "x" * 30_000)  # longer than what is read of an end at first
-    clock.now += SECOND_NS
+    clock.now_ns += SECOND_NS
     append(store, "c")
 
     def look(reader: Reader) -> list[Segment]:
@@ -420,19 +420,19 @@ def test_the_segments_of_a_log_are_told_by_their_last_lines(open_store: Stores, 
 def test_writers_collect_a_little_at_a_time(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append_segments(store, 20)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     oldest = []
     for _ in range(4):
         append(store, "x")
         oldest.append(store.event_store.get_oldest_event_num())
-        clock.now += SECOND_NS
+        clock.now_ns += SECOND_NS
     assert oldest == [17, 33, 41, 41], "eight segments at most, then the rest, then what is young stays"
 
 
 def test_a_transaction_collects_as_well(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     append_segments(store, 1)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     with store.begin_tx() as transaction:
         transaction.create_execution(make_execution())
     assert store.event_store.get_oldest_event_num() == 3
@@ -440,7 +440,7 @@ def test_a_transaction_collects_as_well(open_store: Stores, clock: FakeClock) ->
 
 def test_a_program_that_commits_once_collects_too(open_store: Stores, clock: FakeClock) -> None:
     append_segments(open_store(clock=clock), 1)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     open_store(clock=clock).create_execution(make_execution())
     assert open_store().event_store.get_oldest_event_num() == 3
 
@@ -459,10 +459,10 @@ def test_commits_do_not_look_again_before_something_can_be_old(
     store = open_store(clock=clock, durability="relaxed")
     for _ in range(200):
         append(store, "x" * 200)
-        clock.now += SECOND_NS // 10
+        clock.now_ns += SECOND_NS // 10
     assert len(segment_firsts(store)) > 10
     assert len(looks) == 1
-    clock.now -= DAY_NS  # a clock that is set back must not put off the next look
+    clock.now_ns -= DAY_NS  # a clock that is set back must not put off the next look
     append(store, "x")
     assert len(looks) == 2
 
@@ -472,7 +472,7 @@ def test_what_goes_wrong_in_a_collection_does_not_reach_the_writer(
 ) -> None:
     store = open_store(clock=clock)
     append_segments(store, 1)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
 
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
@@ -489,13 +489,13 @@ def test_what_goes_wrong_in_a_collection_does_not_reach_the_writer(
 def test_a_commit_does_not_wait_for_the_lock_to_collect(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock, lock_timeout=60.0)
     append_segments(store, 1)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     other = open_store(clock=clock)
     held = other.begin_tx()
     store._collector.after_commit(store.engine(), store.look(lambda reader: reader.values))
     assert numbers(store) == [1, 2]
     held.rollback()
-    clock.now += SECOND_NS
+    clock.now_ns += SECOND_NS
     append(store, "x")
     assert numbers(store) == [3]
 
@@ -508,7 +508,7 @@ def test_many_threads_that_commit_and_collect_lose_nothing(open_store: Stores, c
         try:
             for number in range(15):
                 store.create_execution(make(f"{name}-{number}", name, name="x" * 1500))
-                clock.now += HOUR_NS
+                clock.now_ns += HOUR_NS
                 store.collect_events()
         except BaseException as error:  # noqa: BLE001 - shown by the test
             failures.append(error)
@@ -536,7 +536,7 @@ def test_in_thirty_days_with_little_written_the_log_stays_small(open_store: Stor
         append(store, f"hour {hour}")
         status = store.event_log_status()
         most_events, most_segments = max(most_events, status.events), max(most_segments, status.segments)
-        clock.now += 2 * HOUR_NS
+        clock.now_ns += 2 * HOUR_NS
     assert most_segments <= 6
     assert 12 <= most_events <= 12 + 4, "a day's events, and those of a segment that is in part young"
     assert store.event_store.get_latest_event_num() == 360
@@ -550,7 +550,7 @@ def test_in_thirty_days_the_log_stays_bounded_whoever_watches(open_store: Stores
         if hour % 5 == 0:
             store.event_store.store_checkpoint("slow", max(store.event_store.get_latest_event_num() - 10, 0))
         sizes.append(store.event_log_status().bytes)
-        clock.now += HOUR_NS
+        clock.now_ns += HOUR_NS
     first_days, last_days = max(sizes[: 3 * 24]), max(sizes[3 * 24 :])
     assert last_days <= first_days * 1.2
     assert store.event_log_status().held_by in {None, "slow"}
@@ -602,7 +602,7 @@ def test_a_cap_is_met_by_a_log_that_was_there_before(open_store: Stores, clock: 
 def test_a_handle_that_is_given_no_limits_keeps_to_those_of_others(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock, event_retention=timedelta(days=7), event_max_bytes=1 << 20)
     append_segments(store, 2)
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     other = open_store(clock=clock)
     other.create_execution(make_execution())
     assert other.collect_events().segments == 0
@@ -623,7 +623,7 @@ def test_one_limit_leaves_the_other_as_it_was(open_store: Stores) -> None:
 def test_the_longest_retention_there_is_keeps_everything(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock, event_retention=timedelta.max)
     append(store, "a")
-    clock.now += 36_500 * DAY_NS
+    clock.now_ns += 36_500 * DAY_NS
     append(store, "b")
     assert open_store(clock=clock).collect_events().segments == 0
     assert numbers(store) == [1, 2]
@@ -654,7 +654,7 @@ def test_the_status_says_who_holds_the_log(open_store: Stores, clock: FakeClock)
     append_segments(store, 2)
     write_checkpoints(store, {"b": 1, "a": 4, "c": 9})
     assert store.event_log_status().held_by is None, "age holds it"
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     status = store.event_log_status()
     assert status.held_by == "b"
     assert [(each.watcher_id, each.checkpoint, each.lag, each.lost, each.holds_log) for each in status.watchers] == [
@@ -677,7 +677,7 @@ def test_a_reader_forgets_segments_that_are_gone(open_store: Stores, clock: Fake
     assert numbers(store) == [1, 2, 3, 4]
     assert sorted(log._segments) == firsts
     write_checkpoints(store, {"w": 2})
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     append(store, "more")
     assert numbers(store) == [3, 4, 5]
@@ -717,7 +717,7 @@ def test_reading_goes_on_while_segments_vanish(open_store: Stores, clock: FakeCl
         thread.start()
     for _ in range(60):
         append(store, "x" * 1500, "y" * 1500, "z" * 1500)
-        clock.now += DAY_NS
+        clock.now_ns += DAY_NS
         store.collect_events()
     done.set()
     for thread in threads:
@@ -766,7 +766,7 @@ def test_a_watcher_that_keeps_up_never_notices(open_store: Stores, clock: FakeCl
             number = append(store, "x" * 2500, "y" * 2500)
             recorder.wait_for_number(number)
             watcher.checkpoint(number)
-            clock.now += SECOND_NS
+            clock.now_ns += SECOND_NS
             append(store, f"round {round_number}")
         recorder.wait_for_number(60)
     assert recorder.numbers == list(range(1, 61))
@@ -787,7 +787,7 @@ def test_verify_agrees_while_segments_go(open_store: Stores, clock: FakeClock) -
     thread.start()
     for _ in range(30):
         append(store, "x" * 1500, "y" * 1500, "z" * 1500)
-        clock.now += DAY_NS
+        clock.now_ns += DAY_NS
         store.collect_events()
     done.set()
     thread.join()
@@ -860,7 +860,7 @@ def test_a_repair_sets_aside_a_segment_that_was_collected(open_store: Stores, cl
     write_checkpoints(store, {"w": 2})
     path = open_store.path() / "events" / f"{1:020d}.jsonl"
     data = path.read_bytes()
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     path.write_bytes(data)
     assert not store.verify().ok
@@ -873,7 +873,7 @@ def test_a_repair_sets_aside_a_segment_that_was_collected(open_store: Stores, cl
 def test_executions_outlive_their_events(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     store.create_execution(make_execution("e1"))
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     store.collect_events()
     assert store.update_execution_state(make_request("e1", ExecutionState.RUNNING)).revision == 2
     assert numbers(store) == [2]

@@ -151,7 +151,7 @@ def test_a_handler_that_fails_is_asked_again(open_store: Stores) -> None:
 def test_what_was_collected_before_it_was_read_is_told_of(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     write(store, 3)
-    clock.now += 3 * 24 * 3600 * 10**9
+    clock.now_ns += 3 * 24 * 3600 * 10**9
     report = store.collect_events(retention=timedelta(0))
     assert (report.events, report.oldest, report.latest) == (6, 7, 6)
     other = open_store(clock=clock)
@@ -168,7 +168,7 @@ def test_a_checkpoint_keeps_events_and_its_removal_lets_them_go(open_store: Stor
     store = open_store(clock=clock)
     write(store, 3)
     store.event_store.store_checkpoint("slow", 0)
-    clock.now += 3 * 24 * 3600 * 10**9
+    clock.now_ns += 3 * 24 * 3600 * 10**9
     held = open_store(clock=clock).collect_events(retention=timedelta(0))
     assert (held.events, held.held_by) == (0, "slow")
     open_store(clock=clock).event_store.remove_checkpoint("slow")

@@ -29,12 +29,12 @@ def changes_of(revision: Revision) -> dict[str, tuple[Any, Any]]:
 
 def test_each_revision_says_when_and_what_changed(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
-    created = clock.now
+    created = clock.now_ns
     store.create_execution(make_execution("e1", "j", node_id="n"), make_event())
     store.create_execution(make_execution("e2"))
-    clock.now += 1000
+    clock.now_ns += 1000
     store.update_execution_state(make_request("e1", RUNNING))
-    clock.now += 1000
+    clock.now_ns += 1000
     store.update_execution_state(make_request("e1", COMPLETED, run_output=RunCommandResult(stdout="out", exit_code=3)))
     first, second, third = store.history("e1")
     assert (first.seq_num, first.time_ns, first.operation, first.revision, first.state) == (
@@ -72,7 +72,7 @@ def test_a_deleted_execution_is_still_known(store: Store) -> None:
 def test_what_was_collected_is_gone_and_the_execution_still_known(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     store.create_execution(full_execution())
-    clock.now += 10**12
+    clock.now_ns += 10**12
     store.collect_events(retention=timedelta(0))
     assert store.history("e1") == []
     store.update_execution_state(make_request("e1", RUNNING))

@@ -78,7 +78,7 @@ def test_what_is_done_beside_commits_waits_for_another_time(
     """Collecting and pruning after a commit are no failure of that commit if they come too late."""
     store.create_execution(make_execution("old"), make_event("x" * 3000))
     store.update_execution_state(make_request("old", ExecutionState.COMPLETED))
-    clock.now += 3 * 3600 * 10**9
+    clock.now_ns += 3 * 3600 * 10**9
     engine = conflict(store, 100)
     store.create_execution(make_execution("new"))
     assert engine.conflicts < 100, "both were tried"
@@ -87,7 +87,7 @@ def test_what_is_done_beside_commits_waits_for_another_time(
     assert caplog.records == []
     engine.conflicts = 0
     for number in range(5):
-        clock.now += 10**9
+        clock.now_ns += 10**9
         store.checkpoint("cp", number)
     assert {execution.id for execution in store.list_executions()} == {"new"}
     assert store.event_store.get_oldest_event_num() > 1

@@ -118,10 +118,10 @@ def test_what_has_ended_goes_and_its_traces_with_it(store: Store) -> None:
 
 def test_the_young_stay(store: Store, clock: FakeClock) -> None:
     end(store, "old")
-    clock.now += DAY_NS
+    clock.now_ns += DAY_NS
     end(store, "young")
     assert store.prune(older_than=timedelta(days=1, seconds=1)) == []
-    clock.now += SECOND_NS
+    clock.now_ns += SECOND_NS
     assert store.prune(older_than=timedelta(days=1)) == ["old"]
     assert ids(store) == ["young"]
 
@@ -267,7 +267,7 @@ def test_over_months_a_store_stays_the_same_size(open_store: Stores, clock: Fake
     sizes: list[int] = []
     numbers: list[int] = []
     for hour in range(0, 24 * 60, 2):
-        clock.now += 2 * HOUR_NS
+        clock.now_ns += 2 * HOUR_NS
         state = S.FAILED if hour % 5 == 0 else S.COMPLETED
         end(stores[hour // 2 % handles], f"e{hour:05}", f"job{hour // 24}", state)
         if hour % 120 == 118 and hour > 240:
@@ -275,7 +275,7 @@ def test_over_months_a_store_stays_the_same_size(open_store: Stores, clock: Fake
             sizes.append(tree_bytes(path))
             oldest = min(execution.modify_time for execution in stores[0].list_executions() if execution.id != "live")
             # Two days, and no more than an eighth of that and a few commits until a sweep gets there.
-            assert clock.now - oldest <= 2 * DAY_NS * 9 // 8 + 12 * HOUR_NS * handles
+            assert clock.now_ns - oldest <= 2 * DAY_NS * 9 // 8 + 12 * HOUR_NS * handles
     assert max(numbers) <= 25 + 3 + 6 * handles
     assert max(sizes) <= min(sizes) * 1.1
     jobs = [name for name in (path / "idx_executions_by_job_id").iterdir() if not name.name.startswith(".")]
@@ -285,7 +285,7 @@ def test_over_months_a_store_stays_the_same_size(open_store: Stores, clock: Fake
 
 def test_without_a_retention_nothing_goes(store: Store, clock: FakeClock) -> None:
     end(store, "e1")
-    clock.now += 1000 * DAY_NS
+    clock.now_ns += 1000 * DAY_NS
     store.checkpoint("c", 1)
     assert ids(store) == ["e1"]
 
@@ -295,7 +295,7 @@ def test_handles_of_one_commit_each_get_everywhere(open_store: Stores, clock: Fa
     with open_store(durability="relaxed", clock=clock) as store:
         for number in range(150):
             end(store, f"e{number:03}", f"job{number}")
-    clock.now += 2 * DAY_NS
+    clock.now_ns += 2 * DAY_NS
     for turn in range(1000):
         with open_store(durability="relaxed", clock=clock, retention=timedelta(days=1)) as store:
             store.checkpoint("turn", turn)
@@ -330,7 +330,7 @@ def test_a_commit_that_needs_no_look_pays_nothing(
     store = open_store(clock=clock, retention=timedelta(days=8))
     for number in range(3):
         end(store, f"e{number}")
-    clock.now += 2 * SECOND_NS
+    clock.now_ns += 2 * SECOND_NS
     store.checkpoint("c", 0)
     commits = Commits(monkeypatch)
     for number in range(50):
@@ -353,7 +353,7 @@ def test_a_record_is_read_once_and_once_more_to_go(
     for number in range(40):
         end(store, f"e{number:02}")
     for _ in range(10 * 24):
-        clock.now += HOUR_NS
+        clock.now_ns += HOUR_NS
         store.checkpoint("c", 1)
     assert ids(store) == []
     assert max(reads.values()) == 2
@@ -362,13 +362,13 @@ def test_a_record_is_read_once_and_once_more_to_go(
 def test_who_has_the_lock_is_not_waited_for(open_store: Stores, clock: FakeClock) -> None:
     store, other = open_store(clock=clock), open_store(clock=clock, lock_timeout=0.0)
     end(store, "e1")
-    clock.now += DAY_NS
+    clock.now_ns += DAY_NS
     rule = PruneRule(HOUR_NS)
     pruner = Pruner(rule, other.rules)
     with store.begin_tx():
         pruner.after_commit(other.engine())
     assert ids(store) == ["e1"]
-    clock.now += SECOND_NS
+    clock.now_ns += SECOND_NS
     pruner.after_commit(other.engine())
     assert ids(store) == []
 
@@ -376,14 +376,14 @@ def test_who_has_the_lock_is_not_waited_for(open_store: Stores, clock: FakeClock
 def test_a_clock_that_was_set_back_does_not_stop_it(open_store: Stores, clock: FakeClock) -> None:
     store = open_store(clock=clock)
     pruner = Pruner(PruneRule(HOUR_NS), store.rules)
-    clock.now += 1000 * DAY_NS
+    clock.now_ns += 1000 * DAY_NS
     pruner.after_commit(store.engine())
-    clock.now -= 1000 * DAY_NS
+    clock.now_ns -= 1000 * DAY_NS
     end(store, "e1")
-    clock.now += 2 * HOUR_NS
+    clock.now_ns += 2 * HOUR_NS
     for _ in range(3):
         pruner.after_commit(store.engine())
-        clock.now += HOUR_NS
+        clock.now_ns += HOUR_NS
     assert ids(store) == []
 
 
@@ -393,7 +393,7 @@ def test_what_goes_wrong_is_not_the_callers(
 ) -> None:
     store = open_store(clock=clock, retention=timedelta(hours=1))
     end(store, "e1")
-    clock.now += DAY_NS
+    clock.now_ns += DAY_NS
 
     def fail(tree: Tree) -> None:
         raise StoreFullError(tree.path, "the disk is full")
@@ -404,7 +404,7 @@ def test_what_goes_wrong_is_not_the_callers(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "can't be pruned now" in caplog.text
     monkeypatch.undo()
-    clock.now += HOUR_NS
+    clock.now_ns += HOUR_NS
     store.checkpoint("c", 2)
     assert ids(store) == []
 

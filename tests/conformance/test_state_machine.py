@@ -158,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             target, model = self.stores[handle], self.committed
         before = model.copy()
-        expected = outcome(lambda: getattr(model, method)(self.clock.now, *arguments))
+        expected = outcome(lambda: getattr(model, method)(self.clock.now_ns, *arguments))
         if expected.error is not None:
             assert model == before
         assert outcome(lambda: getattr(target, method)(*arguments)) == expected
@@ -187,13 +187,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(handle=handles, watcher_id=st.sampled_from(["w", "../w"]), number=st.integers(0, 2**64 - 1))
     def store_watcher_checkpoint(self, handle: int, watcher_id: str, number: int) -> None:
         self.stores[handle].event_store.store_checkpoint(watcher_id, number)
-        self.committed.store_watcher_checkpoint(self.clock.now, watcher_id, number)
+        self.committed.store_watcher_checkpoint(self.clock.now_ns, watcher_id, number)
 
     @precondition(lambda self: self.transaction is None)
     @rule(handle=handles, operation=st.sampled_from(list(Operation)), value=json_objects)
     def store_event(self, handle: int, operation: Operation, value: dict[str, Any]) -> None:
         number = self.stores[handle].event_store.store_event(StoreEventRequest(operation, "Plain", value))
-        assert number == self.committed.store_event(self.clock.now, operation.value, value)
+        assert number == self.committed.store_event(self.clock.now_ns, operation.value, value)
 
     # --- transactions ---
 
@@ -244,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(nanoseconds=st.sampled_from([1, 1_000, 10**9, -(10**6)]))
     def time_passes(self, nanoseconds: int) -> None:
-        self.clock.now += nanoseconds
+        self.clock.now_ns += nanoseconds
 
     @precondition(lambda self: self.transaction is None)
     @rule(handle=handles)

@@ -9,12 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from execstore import Event, Execution, ExecutionState, State, Store, UpdateExecutionRequest
-from execstore.integrity.repair import mend
 from execstore.schema import LAYOUT, counts_of
 from execstore.tree.head import parse_head
 from execstore.tree.names import HEAD_PATH
 from execstore.tree.segments import LogState
-from execstore.tree_engine import TreeEngine
+from execstore.tree_engine import open_tree
 from execstore.watcher import Operation, StoreEventRequest
 from tests.crash.simulated import Image, SimulatedFileSystem
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from execstore.engine import EngineOptions, Reader
     from execstore.tree.reader import Reader as TreeReader
     from execstore.tree.retirement import RunLater
+    from execstore.tree_engine import TreeEngine
     from tests.crash.simulated import Call
 
 __all__ = [
@@ -81,16 +81,12 @@ class SimulatedStore(Store):
         )
 
     def _open_engine(self, options: EngineOptions) -> TreeEngine:
-        return TreeEngine(
+        return open_tree(
             _PLACE,
-            options.layout,
-            read_only=options.read_only,
-            flush_commits=options.flush_commits,
-            lock_timeout_seconds=options.timeout_seconds,
+            options,
             journal_bytes=JOURNAL_BYTES,
             segment_bytes=SEGMENT_BYTES,
             file_system=lambda _: self.file_system,
-            mend=mend,
             run_later=self.run_later,
         )
 

@@ -99,7 +99,7 @@ def test_numbers_of_a_log_that_was_collected_go_on_too(
     store: Store, open_store: StoreFactory, tmp_path: Path, clock: Any
 ) -> None:
     fill(store)
-    clock.now += 48 * 3600 * 10**9
+    clock.now_ns += 48 * 3600 * 10**9
     store.event_store.store_checkpoint("w", 9)
     store.collect_events()
     latest = store.event_store.get_latest_event_num()

@@ -112,18 +112,18 @@ def test_an_update_stores_the_merge(
     store: Store, clock: FakeClock, new_values: dict[str, Any], after: dict[str, Any]
 ) -> None:
     before = store.create_execution(full_execution()).to_dict()
-    clock.now += 1_000
+    clock.now_ns += 1_000
     returned = store.update_execution_state(UpdateExecutionRequest("e1", Execution.from_dict(new_values)))
     stored = store.get_execution("e1")
     assert returned == stored
-    assert stored.to_dict() == before | {"Revision": 2, "ModifyTime": clock.now} | after
+    assert stored.to_dict() == before | {"Revision": 2, "ModifyTime": clock.now_ns} | after
 
 
 def test_an_update_without_values_counts_as_one(store: Store, clock: FakeClock) -> None:
     created = store.create_execution(full_execution())
-    clock.now += 5
+    clock.now_ns += 5
     updated = store.update_execution_state(UpdateExecutionRequest("e1"))
-    assert updated == created.replace(revision=2, modify_time=clock.now)
+    assert updated == created.replace(revision=2, modify_time=clock.now_ns)
     event = log_entries(store)[-1]
     assert (event.operation, event.object_type) == (Operation.UPDATE, "ExecutionUpsert")
     assert event.object == ExecutionUpsert(updated, created, None)

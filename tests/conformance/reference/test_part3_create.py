@@ -138,9 +138,9 @@ def test_the_same_id_again_in_a_state_that_may_not_be_created(store: Store) -> N
 def test_times_are_the_stores(store: Store, clock: FakeClock) -> None:
     given = make_execution(create_time=1, modify_time=2)
     created = store.create_execution(given)
-    assert (created.create_time, created.modify_time, created.revision) == (clock.now, clock.now, 1)
+    assert (created.create_time, created.modify_time, created.revision) == (clock.now_ns, clock.now_ns, 1)
     assert (given.create_time, given.modify_time) == (1, 2)
-    assert store.create_execution(make_execution("e2")).create_time == clock.now + 1, "no two times are equal"
+    assert store.create_execution(make_execution("e2")).create_time == clock.now_ns + 1, "no two times are equal"
 
 
 def test_what_has_no_value_gets_the_references_initial_one(store: Store) -> None:
