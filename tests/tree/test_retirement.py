@@ -49,6 +49,15 @@ def write(tree: Tree, key: str) -> None:
     tree.commit(change)
 
 
+def write_until(tree: Tree, is_so: Callable[[], bool]) -> None:
+    """Write until something came about, which takes some 20 changes for each journal file."""
+    for number in range(200):
+        if is_so():
+            return
+        write(tree, f"u{number}")
+    raise AssertionError("it never came about")
+
+
 def syncs(tree: Tree) -> int:
     assert isinstance(tree._fs, Counting)
     return tree._fs.syncs
@@ -70,8 +79,7 @@ def test_the_turn_waits_for_nothing_where_the_other_file_is_retired(open_tree: C
 
 def test_a_commit_retires_it_where_nobody_else_did(open_tree: Callable[..., Tree]) -> None:
     tree = open_tree(run_later=lambda job: None)
-    while tree._head_now().epoch < 3:
-        write(tree, f"k{syncs(tree)}-{tree._head_now().published}")
+    write_until(tree, lambda: tree._head_now().epoch == 3)
     assert syncs(tree) == 1, "once: of the first journal, before it is written over"
     assert tree._head_now().retired == 2, "everything published was made durable"
 
@@ -79,8 +87,7 @@ def test_a_commit_retires_it_where_nobody_else_did(open_tree: Callable[..., Tree
 def test_it_is_begun_once_for_each_epoch(open_tree: Callable[..., Tree]) -> None:
     jobs: list[Callable[[], None]] = []
     tree = open_tree(run_later=jobs.append)
-    while tree._head_now().epoch < 2:
-        write(tree, f"k{tree._head_now().published}")
+    write_until(tree, lambda: tree._head_now().epoch == 2)
     for number in range(4):
         write(tree, f"l{number}")
     assert len(jobs) == 1
@@ -89,8 +96,7 @@ def test_it_is_begun_once_for_each_epoch(open_tree: Callable[..., Tree]) -> None
 def test_who_finds_an_old_journal_that_nobody_retired_does_it(open_tree: Callable[..., Tree]) -> None:
     """Its process may have died over it."""
     first = open_tree(run_later=lambda job: None)
-    while first._head_now().epoch < 2:
-        write(first, f"k{first._head_now().published}")
+    write_until(first, lambda: first._head_now().epoch == 2)
     second = open_tree(run_later=lambda job: job())
     for number in range(4):
         write(second, f"l{number}")
@@ -102,8 +108,7 @@ def test_a_handle_that_is_forgotten_meanwhile_goes(tmp_path: Path) -> None:
     jobs: list[Callable[[], None]] = []
     before = len(os.listdir("/proc/self/fd"))
     tree = Tree(str(tmp_path / "store"), LAYOUT, journal_bytes=8192, run_later=jobs.append)
-    while not jobs:
-        write(tree, f"k{tree._head_now().published}")
+    write_until(tree, lambda: bool(jobs))
     tree.close()
     del tree
     jobs.pop()()
