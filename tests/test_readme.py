@@ -24,7 +24,8 @@ def test_the_ten_lines_do_what_the_readme_says(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert f"It prints `{done.stdout.strip()}`" in README
-    assert sorted(path.name for path in (tmp_path / "my-store" / "executions").iterdir()) == ["e-2.json"]
+    assert sorted(path.name for path in (tmp_path / "my-store" / "executions").iterdir()) == ["e-1.json", "e-2.json"]
+    assert (tmp_path / "my-store/idx_executions_by_state/Running/e-1").is_symlink(), "as the tree shows"
 
 
 def test_every_folder_of_the_tree_is_shown(tmp_path: Path) -> None:
