@@ -230,8 +230,7 @@ def encode_checkpoint(name: str, sequence_number: int) -> bytes:
     Raises:
         InvalidExecutionError: if the name can't be written.
     """
-    encoded_name = codec.encode(name, member="Name")
-    return b'{\n"Name":%b,\n"SequenceNumber":%d\n}\n' % (encoded_name, sequence_number)
+    return codec.encode_members({"Name": name, "SequenceNumber": sequence_number})
 
 
 def parse_checkpoint(data: bytes) -> tuple[str, int]:

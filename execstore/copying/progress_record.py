@@ -57,8 +57,7 @@ def encode_copy_state(state: CopyState) -> bytes:
         "After": state.after,
         "Sweeps": state.sweeps,
     }
-    lines = ",\n".join(f"{codec.encode_text(name)}:{codec.encode(value).decode()}" for name, value in members.items())
-    return f"{{\n{lines}\n}}\n".encode()
+    return codec.encode_members(members)
 
 
 def read_copy_state(reader: Reader) -> CopyState | None:

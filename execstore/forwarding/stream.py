@@ -119,8 +119,7 @@ def encode_stream(stream: Stream) -> bytes:
         "LastConflict": stream.last_conflict,
         "Time": stream.time_ns,
     }
-    lines = ",\n".join(f"{codec.encode_text(name)}:{codec.encode(value).decode()}" for name, value in members.items())
-    return f"{{\n{lines}\n}}\n".encode()
+    return codec.encode_members(members)
 
 
 def parse_stream(data: bytes) -> Stream | None:
