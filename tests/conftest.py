@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 SMALL_JOURNAL_BYTES = 12288
 SMALL_SEGMENT_BYTES = 4096
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore it, and so would the processes that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StoreFactory:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from execstore import Event, UpdateExecutionRequest
 
 JSONObject = dict[str, Any]
+_OBJECTS = ("Job", "AllocatedResources", "PublishedResult", "RunOutput")
 _ZERO_STATES = ("Undefined", "Pending")
 _LIVE = ("BidAccepted", "Running", "Publishing")
 
@@ -30,9 +31,11 @@ _LIVE = ("BidAccepted", "Running", "Publishing")
 def merge(old: Any, new: Any, name: str = "") -> Any:
     """What is zero in ``new`` is taken from ``old``."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return {key: merge(old.get(key), new.get(key), key) for key in [*old, *(key for key in new if key not in old)]}
+        kept = {key: merge(value, new[key], key) if key in new else value for key, value in old.items()}
+        return kept | {key: value for key, value in new.items() if key not in old}
     if not new or (name == "StateType" and new in _ZERO_STATES):
-        return new if old is None else old
+        # A null within a member is a value like any other; of a member itself it says that there is none.
+        return new if old is None and name in _OBJECTS else old
     return new
 
 
