@@ -196,7 +196,7 @@ class BulkReader(Reader, Protocol):
 
 
 class KeepingReader(Reader, Protocol):
-    """A reader that remembers what was made of a document or of lines, as long as they are the same. Optional.
+    """A reader that remembers what was made of a document as long as that is the same. Optional.
 
     Queries use these where a reader has them. For one collection it is always the same ``make``, whose errors are let
     through; of what it keeps it gives out a ``copy``. What isn't there is ``None``.
@@ -211,9 +211,6 @@ class KeepingReader(Reader, Protocol):
         self, collection: str, name: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]
     ) -> _T | None:
         """``make(record_named(collection, name))``, maybe made before."""
-
-    def lines_made(self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
-        """``make(lines(collection, key))``, maybe made before."""
 
 
 class Change(Reader, Protocol):

@@ -16,12 +16,10 @@ from execstore.errors import (
     InvalidExecutionError,
 )
 from execstore.records import (
-    ReadEvents,
     ReadExecution,
-    copy_of_events,
     copy_of_execution,
     parse_checkpoint,
-    read_events,
+    parse_event,
     read_execution,
 )
 from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
@@ -110,17 +108,15 @@ def get_execution_events(reader: Reader, execution_id: str) -> list[Event]:
     A line that can't be read is left out with a warning. Raises ``ExecutionEventsNotFoundError`` if there is no event.
     """
     check_key(execution_id, "execution_id")
-    lines_made = getattr(reader, "lines_made", None)  # of a KeepingReader
-    if lines_made is not None:
-        read: ReadEvents | None = lines_made(EXECUTION_EVENTS, execution_id, read_events, copy_of_events)
-    else:
-        lines = reader.lines(EXECUTION_EVENTS, execution_id)
-        read = None if lines is None else read_events(lines)
-    if read is not None:
-        for number, reason in read.damage:
-            _LOG.warning("line %d of the events of execution %s is damaged: %s", number, execution_id, reason)
-        if read.events:
-            return list(read.events)
+    lines = reader.lines(EXECUTION_EVENTS, execution_id)
+    events: list[Event] = []
+    for number, line in enumerate(lines.rstrip(b"\n").split(b"\n") if lines else (), start=1):
+        try:
+            events.append(parse_event(line))
+        except (CodecError, InvalidExecutionError) as error:
+            _LOG.warning("line %d of the events of execution %s is damaged: %s", number, execution_id, error)
+    if events:
+        return events
     raise ExecutionEventsNotFoundError(execution_id)
 
 

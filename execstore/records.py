@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from execstore.parts import RunCommandResult, SpecConfig, State
 
 __all__ = [
-    "ReadEvents",
     "ReadExecution",
     "compact",
-    "copy_of_events",
     "copy_of_execution",
     "encode_checkpoint",
     "encode_event",
@@ -36,7 +34,6 @@ __all__ = [
     "parse_checkpoint",
     "parse_event",
     "parse_execution",
-    "read_events",
     "read_execution",
 ]
 
@@ -49,13 +46,6 @@ class ReadExecution(NamedTuple):
 
     record: bytes
     execution: Execution
-
-
-class ReadEvents(NamedTuple):
-    """The events of an execution, and which lines can't be read: number, from 1 on, and reason."""
-
-    events: tuple[Event, ...]
-    damage: tuple[tuple[int, str], ...]
 
 
 def encode_execution(execution: Execution, *, trusted: bool = False) -> bytes:
@@ -196,23 +186,6 @@ def parse_event(data: bytes) -> Event:
         InvalidExecutionError: if it is JSON, but no event.
     """
     return Event.from_dict(codec.decode(data))
-
-
-def read_events(lines: bytes) -> ReadEvents:
-    """The events of lines, each with its newline."""
-    events: list[Event] = []
-    damage: list[tuple[int, str]] = []
-    for number, line in enumerate(lines.rstrip(b"\n").split(b"\n") if lines else (), start=1):
-        try:
-            events.append(parse_event(line))
-        except (codec.CodecError, InvalidExecutionError) as error:
-            damage.append((number, str(error)))
-    return ReadEvents(tuple(events), tuple(damage))
-
-
-def copy_of_events(read: ReadEvents) -> ReadEvents:
-    """One that shares nothing changeable with it; see ``unshared``."""
-    return ReadEvents(tuple(unshared(event) for event in read.events), read.damage)
 
 
 def encode_upsert(current: bytes | None, previous: bytes | None, events: Sequence[bytes] | None = None) -> bytes:

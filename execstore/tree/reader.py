@@ -139,10 +139,6 @@ class Reader:
         """The same of a name that `names` or `members` gave."""
         return self._made(f"{collection}/{name}.json", make, copy)
 
-    def lines_made(self, collection: str, key: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
-        """The same of the lines under a key."""
-        return self._made(lines_path(collection, key), make, copy)
-
     def _made(self, path: str, make: Callable[[bytes], _T], copy: Callable[[_T], _T]) -> _T | None:
         self._catch_up()
         kept = self._kept
