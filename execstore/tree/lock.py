@@ -52,6 +52,8 @@ class Lock:
         self._store_path = store_path
         self._timeout_seconds = timeout_seconds
         self._threads = threading.Lock()
+        self._freed = threading.Condition(threading.Lock())
+        self._waiting = 0  # in `acquire_unless`
         self.was_contended = False  # whether its holder had to wait for it
         self._descriptor = fs.open(path, write=write)
 
@@ -67,7 +69,7 @@ class Lock:
             if not self._fs.try_lock(self._descriptor):
                 self._wait()
         except BaseException:
-            self._threads.release()
+            self._release_to_threads()
             raise
 
     def acquire_unless(self, is_done: Callable[[], bool]) -> bool:
@@ -79,20 +81,45 @@ class Lock:
             StoreBusyError: neither came about within the timeout.
         """
         had_to_wait = not self._threads.acquire(blocking=False)
-        if had_to_wait and not self._threads.acquire(timeout=max(self._timeout_seconds, 0)):
-            raise self.busy()
+        if had_to_wait and not self._wait_for_threads(is_done):
+            return False
         taken = False
         try:
-            if not (had_to_wait and is_done()):
-                taken = self._fs.try_lock(self._descriptor)
-                if not taken:
-                    had_to_wait = True
-                    taken = self._wait(is_done)
-                self.was_contended = had_to_wait
+            taken = self._fs.try_lock(self._descriptor)
+            if not taken:
+                had_to_wait = True
+                taken = self._wait(is_done)
+            self.was_contended = had_to_wait
         finally:
             if not taken:
-                self._threads.release()
+                self._release_to_threads()
         return taken
+
+    def _wait_for_threads(self, is_done: Callable[[], bool]) -> bool:
+        """Wait for the thread lock; ``False`` once ``is_done()``.
+
+        All who wait are woken whenever it comes free: one takes it, and those whose work was done go, rather than
+        stand in line behind that one's flush.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+        with self._freed:
+            self._waiting += 1
+            try:
+                while not is_done():
+                    if self._threads.acquire(blocking=False):
+                        return True
+                    if not self._freed.wait(max(deadline - time.monotonic(), 0)):
+                        raise self.busy()
+            finally:
+                self._waiting -= 1
+        return False
+
+    def _release_to_threads(self) -> None:
+        self._threads.release()
+        # Who comes to wait after this look finds the lock free: it counts itself before it tries.
+        if self._waiting:
+            with self._freed:
+                self._freed.notify_all()
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it."""
@@ -101,10 +128,10 @@ class Lock:
         try:
             taken = self._fs.try_lock(self._descriptor)
         except BaseException:
-            self._threads.release()
+            self._release_to_threads()
             raise
         if not taken:
-            self._threads.release()
+            self._release_to_threads()
             return False
         return True
 
@@ -112,7 +139,7 @@ class Lock:
         try:
             self._fs.unlock(self._descriptor)
         finally:
-            self._threads.release()
+            self._release_to_threads()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -173,3 +173,36 @@ def test_a_lock_tells_whether_it_was_waited_for(tmp_path: Path) -> None:
     taken.join(60)
     assert wanted.was_contended
     wanted.release()
+
+
+def test_those_whose_work_was_done_do_not_stand_in_line_behind_the_next_flush(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    lock = Lock(RealFileSystem(str(tmp_path)), "lock", str(tmp_path), 60.0, write=True)
+    done, may_end, has_it = threading.Event(), threading.Event(), threading.Event()
+    outcomes: list[bool] = []
+
+    def flush_for_long() -> None:
+        assert lock.acquire_unless(lambda: False)
+        has_it.set()
+        may_end.wait(60)
+        lock.release()
+
+    lock.acquire()
+    followers = [threading.Thread(target=lambda: outcomes.append(lock.acquire_unless(done.is_set))) for _ in range(5)]
+    for follower in followers:
+        follower.start()
+    leader = threading.Thread(target=flush_for_long)
+    leader.start()
+    while lock._waiting < 6:
+        time.sleep(0.001)
+    done.set()
+    lock.release()
+    for follower in followers:
+        follower.join(60)
+    assert outcomes == [False] * 5
+    assert has_it.wait(60)
+    assert leader.is_alive(), "they left while it had the lock, or before"
+    may_end.set()
+    leader.join(60)
+    assert lock.try_acquire()
+    lock.release()
