@@ -301,7 +301,7 @@ def check_given_back(terminal: Terminal, status: int) -> None:
     """The shell's screen is there again, and the terminal echoes and waits for whole lines as it did."""
     text = terminal.wait_for(r"^status \d+")
     assert re.search(r"^status (\d+)", text, re.MULTILINE)[1] == str(status)  # type: ignore[index]
-    text = terminal.wait_for(r"\becho\b")
+    text = terminal.wait_for(r"(^|[ -])icanon .* echo ")
     assert re.search(r"(^| )icanon ", text, re.MULTILINE)
     assert "Live executions" not in text
     assert "Traceback" not in text
