@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from execstore import codec
 
-__all__ = ["LateJob", "Parsed", "decode_with_jobs_aside", "give_job"]
+__all__ = ["LateJob", "Parsed", "decode_with_jobs_aside", "give_job", "unread_job"]
 
 _KEPT_TEXTS: Final = 512
 _LARGEST_KEPT: Final = 16384
@@ -104,6 +104,12 @@ def give_job(execution: _ModelT, job: bytes | dict[str, Any]) -> _ModelT:
     else:
         own["job"] = job
     return execution
+
+
+def unread_job(execution: object) -> bytes | None:
+    """The text of an execution's job if nobody looked into it, so that it can be written as it was read."""
+    own = execution.__dict__
+    return None if "job" in own else own.get(_JOB_TEXT)
 
 
 class LateJob:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from execstore.errors import InvalidArgumentError, InvalidExecutionError
+from execstore.job_text import unread_job
 from execstore.parts import RunCommandResult, SpecConfig, State, StateT
 from execstore.states import DesiredState
 
@@ -37,13 +38,14 @@ def merge_execution(stored: Execution, new_values: Execution, clear: Iterable[st
         InvalidExecutionError: for a name in ``clear`` that can't be cleared.
     """
     stored = clear_fields(stored, clear)
+    if new_values.job or unread_job(stored) is None:
+        stored = stored.replace(job=_merge_json(stored.job, new_values.job))
     return stored.replace(
         namespace=new_values.namespace if new_values.namespace_is_given and new_values.namespace else stored.namespace,
         eval_id=new_values.eval_id or stored.eval_id,
         name=new_values.name or stored.name,
         node_id=new_values.node_id or stored.node_id,
         job_id=new_values.job_id or stored.job_id,
-        job=_merge_json(stored.job, new_values.job),
         job_version=new_values.job_version or stored.job_version,
         allocated_resources=_merge_json(stored.allocated_resources, new_values.allocated_resources),
         desired_state=_merge_state(stored.desired_state, new_values.desired_state),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from execstore import codec
 from execstore.codec import CodecError, encode_text
 from execstore.errors import InvalidExecutionError
+from execstore.job_text import unread_job
 from execstore.members import read_count, read_text
 from execstore.models import Execution
 from execstore.parts import Event
@@ -79,7 +80,7 @@ def _execution_text(execution: Execution, encode: _Encode) -> str:
         f'"Name":{encode_text(execution.name)},\n'
         f'"NodeID":{encode_text(execution.node_id)},\n'
         f'"JobID":{encode_text(execution.job_id)},\n'
-        f'"Job":{_json_text(execution.job, "Job", encode)},\n'
+        f'"Job":{_job_text(execution, encode)},\n'
         f'"JobVersion":{execution.job_version:d},\n'
         f'"AllocatedResources":{_json_text(execution.allocated_resources, "AllocatedResources", encode)},\n'
         f'"DesiredState":{_state_text(execution.desired_state, "DesiredState", encode)},\n'
@@ -95,6 +96,11 @@ def _execution_text(execution: Execution, encode: _Encode) -> str:
         f'"ModifyTime":{execution.modify_time:d}'
         f"{_extra_text(execution.extra, '', encode, separator=_NEXT_LINE)}\n}}\n"
     )
+
+
+def _job_text(execution: Execution, encode: _Encode) -> str:
+    text = unread_job(execution)
+    return _json_text(execution.job, "Job", encode) if text is None else text.decode()
 
 
 def _json_text(value: Any, member: str, encode: _Encode) -> str:
@@ -171,6 +177,13 @@ def encode_event(event: Event, *, member: str = "") -> bytes:
         InvalidExecutionError: naming the member that can't be written.
     """
     check_event(event, member)
+    if type(event) is Event and not event.extra and not event.details:
+        try:  # nearly every event is like this
+            time = event.timestamp.to_text("Timestamp")
+            message, topic = encode_text(event.message), encode_text(event.topic)
+            return f'{{"Message":{message},"Topic":{topic},"Timestamp":"{time}"}}'.encode()
+        except (InvalidExecutionError, UnicodeEncodeError):
+            pass  # the way below names the place
     try:
         data = event.to_dict()
     except InvalidExecutionError as error:

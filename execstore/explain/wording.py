@@ -5,7 +5,6 @@ No order of calls is known here, so whatever the engine does next, each step is 
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -210,7 +209,7 @@ def _describe_head(call: Call) -> Words:
             f"journal.{old.journal} stays as it is, until its own turn comes.",
         )
     elif old is not None and (old.begun, old.published) == (new.begun, new.published):
-        names = [each.name for each in dataclasses.fields(Head) if getattr(old, each.name) != getattr(new, each.name)]
+        names = [name for name in Head._fields if getattr(old, name) != getattr(new, name)]
         title = f"Head: {', '.join(names) or 'the same again'}"
         sentences = tuple(f"It now says {name} {_value(new, name)}; it was {_value(old, name)}." for name in names)
     else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from execstore.errors import StoreCorruptedError
@@ -277,5 +276,5 @@ def _mend_log_beginning(change: Change, actions: list[RepairAction]) -> None:
     left = numbers[len(collected) :]
     oldest = left[0] if left else state.latest + 1
     if oldest > state.oldest:
-        change.set_log_state(replace(state, oldest=oldest) if left else LogState(state.latest, oldest, oldest))
+        change.set_log_state(state._replace(oldest=oldest) if left else LogState(state.latest, oldest, oldest))
         actions.append(RepairAction("head", f"the log's oldest event is {oldest}"))

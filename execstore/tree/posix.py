@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from execstore.tree.seam import sync_each, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["PosixFileSystem"]
 
@@ -28,6 +28,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_KEPT_FOLDERS = 8  # those of the commonest states, and of the jobs at hand
 
 # What a file system says that has no symbolic links, and one that can't flush a folder.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -47,12 +49,13 @@ class PosixFileSystem:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # Only folders that are never removed while a store is in use are kept open: those at the top.
         self._top: dict[str, int] = {"": self._root}
+        self._kept: dict[str, int] = {}  # see _on_link; the one used longest ago first
         self._lost: list[int] = []  # may still be in use by another thread, so closed only at the end
 
     def dispose(self) -> None:
         """Close every descriptor that this object keeps."""
-        descriptors = [*self._top.values(), *self._lost]
-        self._top, self._lost = {}, []
+        descriptors = [*self._top.values(), *self._kept.values(), *self._lost]
+        self._top, self._kept, self._lost = {}, {}, []
         for descriptor in descriptors:
             if descriptor >= 0:
                 with contextlib.suppress(OSError):
@@ -84,6 +87,45 @@ class PosixFileSystem:
             return descriptor, -1
         descriptor = os.open(below, _FOLDER, dir_fd=descriptor)
         return descriptor, descriptor
+
+    def _on_link(self, path: str, act: Callable[[str, int], None]) -> None:
+        """Call ``act`` with an index entry's name and the descriptor of its folder, which is kept for the next entry.
+
+        A folder that is kept may have been removed, and made anew under its name, meanwhile. Then nothing is found in
+        it and nothing can be made in it, so ``act`` is called again with the one that is there now.
+        """
+        folder, _, name = path.rpartition("/")
+        if "/" not in folder:
+            act(name, self._top_folder(folder))
+            return
+        # While it is used nobody else finds it, so nobody closes it.
+        descriptor = self._kept.pop(folder, -1)
+        if descriptor >= 0:
+            try:
+                act(name, descriptor)
+            except FileNotFoundError:
+                os.close(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            else:
+                self._keep(folder, descriptor)
+                return
+        descriptor = self._folder(folder)[0]
+        try:
+            act(name, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._keep(folder, descriptor)
+
+    def _keep(self, folder: str, descriptor: int) -> None:
+        if self._kept.setdefault(folder, descriptor) != descriptor:  # another thread was first
+            os.close(descriptor)
+        for name in list(self._kept)[:-_KEPT_FOLDERS]:
+            oldest = self._kept.pop(name, -1)
+            if oldest >= 0:
+                os.close(oldest)
 
     # --- reading ---
 
@@ -211,46 +253,29 @@ class PosixFileSystem:
             os.close(descriptor)
 
     def rename(self, source: str, path: str) -> None:
-        old_folder, _, old_name = source.rpartition("/")
-        new_folder, _, new_name = path.rpartition("/")
-        old_parent, old_transient = self._folder(old_folder)
-        try:
-            if new_folder == old_folder:
-                os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=old_parent)
-                return
-            new_parent, new_transient = self._folder(new_folder)
-            try:
+        def from_there(old_name: str, old_parent: int) -> None:
+            def to_here(new_name: str, new_parent: int) -> None:
                 os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-            finally:
-                if new_transient >= 0:
-                    os.close(new_transient)
-        finally:
-            if old_transient >= 0:
-                os.close(old_transient)
+
+            self._on_link(path, to_here)
+
+        self._on_link(source, from_there)
 
     def link(self, path: str, target: str) -> None:
-        folder, _, name = path.rpartition("/")
-        parent, transient = self._folder(folder)
-        try:
-            os.symlink(target, name, dir_fd=parent)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            # FAT and exFAT have none, as other file systems under FUSE may not. (If it is the folder that may not be
-            # written to, this fails in the same way.)
-            os.close(os.open(name, _CREATE, 0o600, dir_fd=parent))
-        finally:
-            if transient >= 0:
-                os.close(transient)
+        def make(name: str, parent: int) -> None:
+            try:
+                os.symlink(target, name, dir_fd=parent)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # FAT and exFAT have none, as other file systems under FUSE may not. (If it is the folder that may not
+                # be written to, this fails in the same way.)
+                os.close(os.open(name, _CREATE, 0o600, dir_fd=parent))
+
+        self._on_link(path, make)
 
     def remove(self, path: str) -> None:
-        folder, _, name = path.rpartition("/")
-        parent, transient = self._folder(folder)
-        try:
-            os.unlink(name, dir_fd=parent)
-        finally:
-            if transient >= 0:
-                os.close(transient)
+        self._on_link(path, lambda name, parent: os.unlink(name, dir_fd=parent))
 
     def make_folder(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
@@ -265,6 +290,9 @@ class PosixFileSystem:
                 os.close(transient)
 
     def remove_folder(self, path: str) -> None:
+        kept = self._kept.pop(path, -1)
+        if kept >= 0:
+            os.close(kept)
         folder, _, name = path.rpartition("/")
         parent, transient = self._folder(folder)
         try:

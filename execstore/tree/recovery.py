@@ -9,7 +9,7 @@ import contextlib
 import errno
 import logging
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from execstore.errors import NotAStoreError, StoreCorruptedError, StoreNotFoundError
@@ -205,7 +205,7 @@ def recover(fs: FileSystem, journal: JournalFiles, head_file: HeadFile, root: st
         start = record.end
     first = journaled.records[0].transaction
     after = head_after(last, journaled.number)
-    head_file.write(replace(after, published=min(first, last.transaction) - 1))
+    head_file.write(after._replace(published=min(first, last.transaction) - 1))
     _LOG.info("%s: bringing the tree up to date, transactions %d to %d", root, first, last.transaction)
     try:
         publish(fs, journaled.records, was_cut_off=True)

@@ -16,8 +16,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from execstore.errors import StoreCorruptedError
 from execstore.tree.paths import segment_first, segment_path
@@ -43,8 +42,7 @@ class Rotation(NamedTuple):
         return Rotation(min(self.segment_bytes or store_bytes, store_bytes), self.segment_age_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class LogState:
+class LogState(NamedTuple):
     """``latest`` and ``oldest`` are line numbers (``oldest`` is ``latest + 1`` if there is no line), ``segment`` the
     first number of the newest segment, ``bytes`` its size, ``since_ns`` when its first line was written."""
 
@@ -58,10 +56,10 @@ class LogState:
     def of(values: Mapping[str, Any]) -> LogState:
         """The log's state among a head's values."""
         found = values.get(LOG_VALUE)
-        return LogState(*found) if found else LogState()
+        return LogState._make(found) if found else _EMPTY_LOG
 
     def to_value(self) -> list[int]:
-        return [self.latest, self.oldest, self.segment, self.bytes, self.since_ns]
+        return list(self)
 
     @property
     def is_empty(self) -> bool:
@@ -95,6 +93,9 @@ class LogState:
             return LogState(self.latest, firsts[len(dropped)], self.segment, self.bytes, self.since_ns), dropped
         # The next line starts a segment of its own; its number is the one after the latest, as ever.
         return LogState(self.latest, self.latest + 1, self.latest + 1), dropped
+
+
+_EMPTY_LOG: Final = LogState()
 
 
 class _Segment:

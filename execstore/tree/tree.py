@@ -18,7 +18,6 @@ import logging
 import os
 import time
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from execstore.errors import (
@@ -311,7 +310,7 @@ class Tree:
                     if self._marked_unflushed or self._fs.kind(UNFLUSHED_PATH) is not None:
                         self._fs.remove(UNFLUSHED_PATH)
                         self._fs.sync_folder("")
-                    self._head.write(replace(head, clean=True))
+                    self._head.write(head._replace(clean=True))
                     self._head.flush()
         except (OSError, ExecStoreError) as error:
             # Nothing is lost: the journal holds it all, and the next opening replays it.
@@ -597,7 +596,7 @@ class Tree:
         if not records:
             return head
         last = records[-1]
-        self._head.write(replace(head, begun=last.transaction, clean=False))
+        self._head.write(head._replace(begun=last.transaction, clean=False))
         try:
             publish(self._fs, records)
         except OSError as error:
@@ -639,10 +638,10 @@ class Tree:
                 self._fs.sync(journaled_paths(self._journal, 0, 1))
             except OSError as error:
                 raise self._fail_to_sync(error) from error
-            head = replace(head, retired=head.epoch)
+            head = head._replace(retired=head.epoch)
         other = 1 - head.journal
         self._journal.shorten(other, self._journal_bytes)
-        head = replace(head, journal=other, epoch=head.epoch + 1, offset=0, clean=False)
+        head = head._replace(journal=other, epoch=head.epoch + 1, offset=0, clean=False)
         self._head.write(head)
         return head
 

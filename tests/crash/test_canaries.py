@@ -65,7 +65,7 @@ def journal_flushed_after_publishing(patch: Patch) -> None:
 def no_sync_at_a_checkpoint(patch: Patch) -> None:
     turn = Tree._turn
     patch.setattr(Retirement, "begin", lambda self, epoch, number, failed: None)
-    patch.setattr(Tree, "_turn", lambda self, head: turn(self, replace(head, retired=head.epoch)))
+    patch.setattr(Tree, "_turn", lambda self, head: turn(self, head._replace(retired=head.epoch)))
 
 
 def retired_before_the_sync(patch: Patch) -> None:
@@ -183,7 +183,7 @@ def clean_before_the_sync(patch: Patch) -> None:
     def leave(self: Tree) -> None:
         with self._flush_lock.held(), self._change_lock.held():
             head = self._head_now()
-            self._head.write(replace(head, clean=True))
+            self._head.write(head._replace(clean=True))
             self._head.flush()
             self._fs.sync(journaled_paths(self._journal, 0, 1))
 
@@ -223,7 +223,7 @@ def begun_not_written(patch: Patch) -> None:
 
 def published_before_it_is(patch: Patch) -> None:
     write = HeadFile.write
-    patch.setattr(HeadFile, "write", lambda self, head: write(self, replace(head, published=head.begun)))
+    patch.setattr(HeadFile, "write", lambda self, head: write(self, head._replace(published=head.begun)))
 
 
 def append_at_the_end_of_the_file(patch: Patch) -> None:

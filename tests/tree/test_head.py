@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +32,7 @@ def test_a_head_comes_back() -> None:
 
 
 def test_its_first_line_has_a_fixed_length() -> None:
-    for head in (HEAD, replace(HEAD, begun=10**19, published=0, values={"x": "y" * 5000})):
+    for head in (HEAD, HEAD._replace(begun=10**19, published=0, values={"x": "y" * 5000})):
         assert encode_head(head).index(b"\n") + 1 == FIRST_LINE_BYTES
 
 
@@ -53,7 +52,7 @@ def test_what_is_torn_is_none(data: bytes) -> None:
     ("line", "settled"),
     [
         (encode_head(HEAD)[:FIRST_LINE_BYTES], True),
-        (encode_head(replace(HEAD, begun=13))[:FIRST_LINE_BYTES], False),
+        (encode_head(HEAD._replace(begun=13))[:FIRST_LINE_BYTES], False),
         (b"", False),
         (encode_head(HEAD)[: FIRST_LINE_BYTES - 1], False),
         (b"\0" * FIRST_LINE_BYTES, False),
@@ -70,7 +69,7 @@ def test_a_shorter_head_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
     fs = RealFileSystem(str(tmp_path))
     HeadFile.make(fs, HEAD)
     file = HeadFile(fs, write=True)
-    file.write(replace(HEAD, values={"x": "y" * 300}))
+    file.write(HEAD._replace(values={"x": "y" * 300}))
     file.write(HEAD)
     text = (tmp_path / "head").read_bytes()
     assert text.rstrip(b"\n") + b"\n" == encode_head(HEAD)
@@ -92,5 +91,5 @@ def test_another_handles_write_is_seen(tmp_path: Path) -> None:
     HeadFile.make(fs, HEAD)
     mine, others = HeadFile(fs, write=True), HeadFile(fs, write=True)
     assert mine.read() == HEAD
-    others.write(replace(HEAD, published=13, begun=13))
-    assert mine.read() == replace(HEAD, published=13, begun=13)
+    others.write(HEAD._replace(published=13, begun=13))
+    assert mine.read() == HEAD._replace(published=13, begun=13)

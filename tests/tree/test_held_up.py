@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,7 +100,7 @@ def test_a_reader_waits_for_no_recovery_either(open_tree: Callable[..., Tree], r
     assert keys(reader) == ["a", "b", "c"]
     head = tree._head_now()
     with tree._flush_lock.held(), tree._change_lock.held():
-        tree._head.write(replace(head, published=0))
+        tree._head.write(head._replace(published=0))
         assert keys(reader) == ["a", "b", "c"]
         tree._head.write(head)
 
@@ -115,7 +114,7 @@ def test_a_publication_that_was_cut_off_is_finished_though_more_was_staged_since
     stage(other, "b")
     head = one._head_now()
     one._journal.flush(head.journal)
-    one._head.write(replace(head, begun=head.published + 1))  # and then it dies
+    one._head.write(head._replace(begun=head.published + 1))  # and then it dies
     with caplog.at_level(logging.INFO, "execstore"):
         write(other, "c")
     assert keys(other) == ["a", "b", "c"]
