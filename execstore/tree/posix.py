@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import stat
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from execstore.tree.seam import sync_each, write_all
@@ -40,10 +41,6 @@ class PosixFileSystem:
     """The operating system's own files, below one folder that exists."""
 
     def __init__(self, root: str) -> None:
-        # A third of the time that importing execstore would take otherwise, and needed by those who open a store only.
-        from filelock import lock_descriptor, unlock_descriptor  # noqa: PLC0415
-
-        self._lock_descriptor, self._unlock_descriptor = lock_descriptor, unlock_descriptor
         self.root = root
         # The store's own folder may be reached through a link: the caller named it. Nothing below may.
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -351,8 +348,15 @@ class PosixFileSystem:
 
     # --- locks and the device ---
 
+    @cached_property
+    def _filelock(self) -> tuple[Callable[..., bool], Callable[[int], None]]:
+        # A tenth of the time that a command takes which only reads, and so needs no lock.
+        from filelock import lock_descriptor, unlock_descriptor  # noqa: PLC0415
+
+        return lock_descriptor, unlock_descriptor
+
     def try_lock(self, descriptor: int) -> bool:
-        return self._lock_descriptor(descriptor, blocking=False)
+        return self._filelock[0](descriptor, blocking=False)
 
     def try_lock_shared(self, descriptor: int) -> bool:
         # filelock has no shared lock on a descriptor; flock(2) is the same lock that its exclusive one takes.
@@ -363,7 +367,7 @@ class PosixFileSystem:
         return True
 
     def unlock(self, descriptor: int) -> None:
-        self._unlock_descriptor(descriptor)
+        self._filelock[1](descriptor)
 
     def lock_holder(self, descriptor: int) -> int | None:  # noqa: ARG002 - POSIX doesn't tell
         return None

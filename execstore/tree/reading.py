@@ -239,8 +239,11 @@ class Reading:
         shows by its shared lock. The question is only asked under the change lock, so that an opening writer never
         takes this reader for another handle. ``None``: somebody is opening the store, maybe; ask again.
         """
-        change_lock = self._parts.change_lock
-        for lock in (change_lock, self._parts.flush_lock):
+        parts = self._parts
+        if recovery.is_clean(parts.fs, parts.journal, parts.head.at(line)) and parts.head.first_line() == line:
+            return _Cut(line, None)  # it was closed in peace, which shows without a lock
+        change_lock = parts.change_lock
+        for lock in (change_lock, parts.flush_lock):
             if lock.try_acquire():
                 try:
                     if lock is change_lock:
