@@ -141,6 +141,7 @@ class Tree:
         self._kept = Kept(kept_bytes)
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
+        self._shown = 0  # the newest one that this handle brought into the tree
         self._reserve_whole = True
         self._marked_unflushed = False
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
@@ -532,6 +533,8 @@ class Tree:
         """Phases 2 and 3, for every record that is staged by now. Another thread or process may have done them."""
 
         def is_shown() -> bool:
+            if self._shown >= transaction:
+                return True
             head = self._head.read()
             return head is not None and head.published >= transaction
 
@@ -614,6 +617,7 @@ class Tree:
         head = recovery.head_after(last, head.journal, max(head.retired, self._retirement.retired))
         self._head.write(head)
         self._staged.forget(last.transaction)
+        self._shown = last.transaction
         if self.on_change is not None:
             self.on_change()
         return head
