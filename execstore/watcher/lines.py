@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from execstore import codec
 from execstore.errors import DeserializationError
 from execstore.watcher.events import MAX_SEQUENCE_NUMBER, Operation
 
-__all__ = ["LineEnds", "encode_line", "object_json", "parse_ends", "parse_number", "parse_object"]
+__all__ = ["LineEnds", "encode_line", "object_json", "parse_ends", "parse_line", "parse_number", "parse_object"]
 
 _OPERATIONS = {operation.value: operation for operation in Operation}
 _WRITTEN_OPERATIONS = {operation.value.encode(): operation for operation in Operation}
@@ -32,6 +32,9 @@ _HEAD = re.compile(rb'\{"seqNum":([0-9]{1,20}),"operation":"([A-Z]+)","objectTyp
 _TIMESTAMP = b',"timestamp":'
 _CHECKSUM = b',"crc32":"'
 _CHECKSUM_BYTES = len(_CHECKSUM) + 8 + len(b'"}')
+_NUMBER = b'{"seqNum":%d,"operation":"'
+_OBJECT = b',"object":'
+_LONGEST_TAIL = len(_TIMESTAMP) + 20 + _CHECKSUM_BYTES
 _TAIL = re.compile(rb',"timestamp":(-?[0-9]{1,20})(,"crc32":"([0-9a-f]{8})"\})')
 
 
@@ -44,6 +47,23 @@ class LineEnds(NamedTuple):
     timestamp: int
 
 
+class _KnownKinds:
+    """What stands between a line's number and its object, and what it says. There are few of them in a log."""
+
+    _LARGEST: Final = 256
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[Operation, str]] = {}
+        self.get = self._found.get
+
+    def add(self, text: bytes, operation: Operation, object_type: str) -> None:
+        if len(self._found) < self._LARGEST:
+            self._found[text] = (operation, object_type)
+
+
+_kinds = _KnownKinds()
+
+
 def encode_line(seq_num: int, operation: Operation, object_type: str, object_json: bytes, timestamp: int) -> bytes:
     """Build a line, without its newline. ``object_json`` is taken as it is and must be JSON on a single line.
 
@@ -53,6 +73,29 @@ def encode_line(seq_num: int, operation: Operation, object_type: str, object_jso
     head = f'{{"seqNum":{seq_num},"operation":"{operation.value}","objectType":{name},"object":'
     line = b'%b%b,"timestamp":%d' % (head.encode(), object_json, timestamp)
     return b'%b,"crc32":"%08x"}' % (line, zlib.crc32(line))
+
+
+def parse_line(line: bytes, seq_num: int) -> tuple[LineEnds, int, int]:
+    """As ``parse_ends``, and where the JSON of the object begins and ends; 0 and 0 if ``object_json`` must look for it.
+
+    Nearly every line is one that this program wrote, of a kind that was seen before: for that, no pattern is needed.
+    """
+    end = line.rfind(_TIMESTAMP, -_LONGEST_TAIL)
+    written = line[end + len(_TIMESTAMP) : -_CHECKSUM_BYTES]
+    if end > 0 and written.isdigit():
+        number = _NUMBER % seq_num
+        start = line.find(_OBJECT, len(number))
+        kind = _kinds.get(line[len(number) : start]) if start < end and line.startswith(number) else None
+        checksum = b',"crc32":"%08x"}' % zlib.crc32(line[:-_CHECKSUM_BYTES])
+        timestamp = int(written)
+        if kind is not None and seq_num > 0 and timestamp in _TIMES_NS and line.endswith(checksum):
+            return LineEnds(seq_num, kind[0], kind[1], timestamp), start + len(_OBJECT), end
+    ends = parse_ends(line, seq_num)
+    head = _HEAD.match(line)
+    # A line with a member twice may say something else than its beginning does.
+    if head is not None and (head[2].decode(), head[3].decode()) == (ends.operation, ends.object_type):
+        _kinds.add(line[head.start(2) : head.end() - len(_OBJECT)], ends.operation, ends.object_type)
+    return ends, 0, 0
 
 
 def parse_ends(line: bytes, seq_num: int) -> LineEnds:

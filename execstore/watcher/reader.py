@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from execstore.codec import CodecError
 from execstore.errors import DeserializationError, EventsCompactedError, ExecStoreError
 from execstore.watcher.events import Event
-from execstore.watcher.lines import LineEnds, object_json, parse_ends, parse_object
+from execstore.watcher.lines import LineEnds, object_json, parse_line, parse_object
 
 if TYPE_CHECKING:
     from execstore.watcher.event_log import EventLog
@@ -37,8 +37,16 @@ class LogEntry:
     """A line of the log that was checked. ``event`` is there once it was asked for and may be shared."""
 
     ends: LineEnds
+    object_start: int
+    object_end: int  # 0 if it isn't known where the object stands in the line
     line: bytes
     event: Event | None = None
+
+    def object_json(self) -> bytes:
+        """The JSON of the object, as ``lines.object_json``."""
+        if self.object_end:
+            return self.line[self.object_start : self.object_end]
+        return object_json(self.line, self.ends.seq_num)
 
 
 class LogReader:
@@ -63,6 +71,7 @@ class LogReader:
         self._kept_order: deque[int] = deque()
         self._kept_bytes = 0
         self._newest_kept = 0
+        self._shared_types: set[str] = set()  # a type that is registered stays so
 
     def read(self, first: int, maximum: int, name: str = "", *, is_behind: bool = False) -> list[LogEntry]:
         """At least one entry and at most ``maximum``, in order and without gaps, from number ``first`` on.
@@ -108,7 +117,7 @@ class LogReader:
             if seq_num != expected:
                 break
             try:
-                entry = LogEntry(parse_ends(line, expected), line)
+                entry = LogEntry(*parse_line(line, expected), line)
             except DeserializationError:
                 if not entries:
                     raise
@@ -126,18 +135,22 @@ class LogReader:
             return entry.event
         seq_num, operation, object_type, timestamp = entry.ends
         make_object = partial(self._make_object, entry)
-        if not self._serializer.is_shared(object_type):
-            return Event(seq_num, operation, object_type, make_object(), timestamp)
+        if object_type not in self._shared_types:
+            if not self._serializer.is_shared(object_type):
+                return Event(seq_num, operation, object_type, make_object(), timestamp)
+            self._shared_types.add(object_type)
         # To parse an execution takes longer than all the rest, and many who follow events never look into it.
         entry.event = Event.with_late_object(seq_num, operation, object_type, make_object, timestamp)
         return entry.event
 
     def _make_object(self, entry: LogEntry) -> Any:
-        ends = entry.ends
-        with contextlib.suppress(CodecError):
-            return self._serializer.decode_json(ends.object_type, object_json(entry.line, ends.seq_num), ends.seq_num)
-        # The line has more members than it should. As a whole it may be sound, or tell what is wrong.
-        return self._serializer.decode(ends.object_type, parse_object(entry.line, ends.seq_num), ends.seq_num)
+        seq_num, _, object_type, _ = entry.ends
+        try:
+            return self._serializer.decode_json(object_type, entry.object_json(), seq_num)
+        except CodecError:
+            # The line has more members than it should. As a whole it may be sound, or tell what is wrong.
+            whole = parse_object(entry.line, seq_num)
+        return self._serializer.decode(object_type, whole, seq_num)
 
     def _note_place(self, name: str, number: int) -> None:
         if name:
@@ -175,8 +188,9 @@ class LogReader:
 
     def _take_kept(self, first: int, maximum: int) -> list[LogEntry]:
         taken = []
+        find = self._kept.get
         for seq_num in range(first, first + maximum):
-            entry = self._kept.get(seq_num)
+            entry = find(seq_num)
             if entry is None:
                 break
             taken.append(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from execstore.errors import DeserializationError
 from execstore.watcher import Operation, encode_line, parse_ends, parse_object
-from execstore.watcher.lines import object_json
+from execstore.watcher.lines import LineEnds, object_json, parse_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LINE = encode_line(7, Operation.UPDATE, "Plain", b'{"a":[1,2]}', 1795489652174612621)
 BARE = b'{"seqNum":7,"operation":"UPDATE","objectType":"Plain","object":{"a":[1,2]},"timestamp":1795489652174612621}'
@@ -128,3 +132,41 @@ def test_the_objects_json_is_what_was_put_in() -> None:
 def test_a_name_with_a_lone_surrogate_is_not_written() -> None:
     with pytest.raises(UnicodeEncodeError):
         encode_line(1, Operation.CREATE, "\ud800", b"1", 0)
+
+
+def outcome(parse: Callable[[], LineEnds]) -> object:
+    """What it returns, or the error that it raises."""
+    try:
+        return parse()
+    except DeserializationError as error:
+        return str(error)
+
+
+@given(st.data())
+def test_a_line_of_a_known_kind_is_judged_as_any_other(data: st.DataObject) -> None:
+    object_json = b'{"a":",\\"timestamp\\":1,\\"object\\":"}'
+    line = bytearray(
+        encode_line(7, Operation.UPDATE, "Thing, \N{SNOWMAN}" if data.draw(st.booleans()) else "T,:", object_json, 5)
+    )
+    parse_line(bytes(line), 7)  # from here on its kind is known
+    for _ in range(data.draw(st.integers(0, 2))):
+        line[data.draw(st.integers(0, len(line) - 1))] = data.draw(st.integers(0, 255))
+    seq_num = data.draw(st.sampled_from((0, 7, 8)))
+    damaged = bytes(line)
+    assert outcome(lambda: parse_line(damaged, seq_num)[0]) == outcome(lambda: parse_ends(damaged, seq_num))
+
+
+def test_where_the_object_of_a_known_kind_stands() -> None:
+    line = encode_line(7, Operation.UPDATE, "Known", b'{"timestamp":1,"object":2}', 5)
+    assert parse_line(line, 7)[1:] in ((0, 0), (line.find(b'{"timestamp"'), line.rfind(b',"timestamp"')))
+    ends, start, end = parse_line(line, 7)
+    assert ends == parse_ends(line, 7)
+    assert line[start:end] == object_json(line, 7) == b'{"timestamp":1,"object":2}'
+
+
+def test_a_line_with_a_member_twice_teaches_nothing_wrong() -> None:
+    start = b'{"seqNum":7,"operation":"UPDATE","objectType":"Twice","object":1'
+    assert parse_line(start + b',"objectType":"Other","timestamp":5}', 7)[0].object_type == "Other"
+    line = encode_line(7, Operation.UPDATE, "Twice", b"1", 5)
+    assert parse_line(line, 7)[0].object_type == "Twice"
+    assert parse_line(line, 7)[0].object_type == "Twice"
