@@ -219,6 +219,29 @@ def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
         note(f"{missed} of these are not what they should be on a quiet machine")
 
 
+@command.command(name="phases")
+@click.option("--quick", is_flag=True, help="Measure a tenth of it.")
+@click.option("--fresh", type=click.Choice(["ext4", "xfs"]), help="On a new file system in an image (root).")
+@click.option(
+    "--in",
+    "folder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, writable=True),
+    help="Make the store in a new folder here, to measure another disk.  [default: the folder for temporary files]",
+)
+@json_option
+def phases(*, quick: bool, fresh: str | None, folder: str | None, as_json: bool) -> None:
+    """Measure where the time of a write goes: the flush, the other calls to the system, Python."""
+    from execstore.bench.phases import measure_phases  # noqa: PLC0415 (help doesn't need it)
+
+    with _place({"flush_ms": None, "fresh": fresh, "sizes": None, "folder": folder}) as made:
+        for measurement in measure_phases(made, quick=quick):
+            if as_json:
+                print_json(measurement.to_dict())
+            else:
+                click.echo(_line(measurement))
+
+
 @command.command(name="etcd")
 @click.option("--quick", is_flag=True, help="Measure a quarter of it.")
 @click.option("--at", "endpoint", metavar="HOST:PORT", help="A running server.  [default: one that is started for it]")

@@ -17,6 +17,7 @@ from execstore.bench.contender import Contender, ContenderError
 from execstore.bench.disks import describe_disk, describe_machine, fresh_file_system
 from execstore.bench.harness import Settings, measure
 from execstore.bench.measure import Latency, Ratio, latency, ratio
+from execstore.bench.phases import measure_phases
 from execstore.bench.plot import plot
 from execstore.bench.workloads import BY_NAME, OPERATIONS, Plan, execution_id, job_id
 from execstore.cli.app import run
@@ -250,6 +251,14 @@ def test_a_run_measures_all_that_it_says(result: dict[str, Any]) -> None:
     assert set(large["sustained"]) == {"execstore", "sqlite"}
     assert all(large["costs"]["create"][name]["dirtied_bytes"] > 0 for name in _TINY.contenders)
     assert all(size > 0 for size in large["disk_bytes"].values())
+
+
+def test_the_phases_of_a_write_are_all_of_it(tmp_path: Path) -> None:
+    found = {measured.name: measured.values for measured in measure_phases(str(tmp_path), quick=True)}
+    assert list(found) == ["create", "update", "add event", "delete"]
+    for values in found.values():
+        assert all(values[phase] > 0 for phase in ("whole", "flush", "files and links", "journal and head", "Python"))
+        assert max(values.values()) == values["whole"]
 
 
 def test_the_tables_fit(result: dict[str, Any]) -> None:
