@@ -21,7 +21,10 @@ _KEPT_TEXTS: Final = 512
 _LARGEST_KEPT: Final = 16384
 
 _JOB: Final = b'"Job":'
+_JOB_BYTES: Final = len(_JOB)
 _BEHIND_JOB: Final = b'"JobVersion":'
+_NEWLINE: Final = ord("\n")
+_COMMA: Final = ord(",")
 
 
 class Parsed(NamedTuple):
@@ -36,17 +39,14 @@ class _KnownTexts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: dict[bytes, None] = {}
-
-    def __contains__(self, text: bytes) -> bool:
-        return text in self._texts
+        self.texts: dict[bytes, None] = {}
 
     def add(self, text: bytes) -> None:
         if len(text) <= _LARGEST_KEPT:
             with self._lock:
-                if len(self._texts) >= _KEPT_TEXTS:
-                    del self._texts[next(iter(self._texts))]
-                self._texts[text] = None
+                if len(self.texts) >= _KEPT_TEXTS:
+                    del self.texts[next(iter(self.texts))]
+                self.texts[text] = None
 
 
 _known = _KnownTexts()
@@ -61,13 +61,17 @@ def decode_with_jobs_aside(data: bytes) -> Parsed | None:
     kept: list[bytes] = []
     jobs: list[bytes | dict[str, Any]] = []
     position = 0
-    while (start := data.find(_JOB, position) + len(_JOB)) >= len(_JOB):
+    start = data.find(_JOB)
+    while start >= 0:
+        start += _JOB_BYTES
         behind = data.find(_BEHIND_JOB, start)
-        end = behind - 2 if data[behind - 1 : behind] == b"\n" else behind - 1
-        text = data[start:end]
-        if behind < 0 or data[end : end + 1] != b",":
+        if behind < 0:
             return None
-        if text in _known:
+        end = behind - 2 if data[behind - 1] == _NEWLINE else behind - 1
+        text = data[start:end]
+        if data[end] != _COMMA:
+            return None
+        if text in _known.texts:
             jobs.append(text)
         else:
             try:
@@ -80,6 +84,7 @@ def decode_with_jobs_aside(data: bytes) -> Parsed | None:
             jobs.append(job)
         kept += (data[position:start], b"null")
         position = end
+        start = data.find(_JOB, end)
     if not jobs:
         return None
     kept.append(data[position:])

@@ -28,7 +28,7 @@ from execstore.members import (
 )
 from execstore.parts import Event, ExecutionEvent, RunCommandResult, SpecConfig, State
 from execstore.states import DesiredState, ExecutionState
-from execstore.usual import lacks_job, make_usual
+from execstore.usual import lacks_job, make_usual, make_usual_upsert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -371,15 +371,16 @@ class ExecutionUpsert:
         parsed = decode_with_jobs_aside(data)
         if parsed is not None and isinstance(parsed.value, dict):
             value, jobs = parsed
-            current, previous = value.get("Current"), value.get("Previous")
-            wanted = (current is not None) + (previous is not None)
-            if len(jobs) == wanted and all(lacks_job(each) for each in (current, previous) if each is not None):
-                upsert = cls.from_dict(value)
-                if upsert.current is not None:
-                    give_job(upsert.current, jobs[0])
-                if upsert.previous is not None:
-                    give_job(upsert.previous, jobs[-1])
-                return upsert
+            executions = [each for each in (value.get("Current"), value.get("Previous")) if each is not None]
+            if len(jobs) == len(executions) and False not in map(lacks_job, executions):
+                # Only in the order in which this program writes them is it clear whose job is whose.
+                upsert = make_usual_upsert(cls, value, Execution.from_dict, _read_events)
+                if upsert is not None:
+                    if upsert.current is not None:
+                        give_job(upsert.current, jobs[0])
+                    if upsert.previous is not None:
+                        give_job(upsert.previous, jobs[-1])
+                    return upsert
         return cls.from_dict(codec.decode(data))
 
     def to_dict(self, *, numbers: bool = False) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from execstore.members import Layout
-from execstore.parts import BARE_SPEC, RUN_OUTPUT, RunCommandResult, SpecConfig, State, usual_state
+from execstore.parts import RUN_OUTPUT, RunCommandResult, SpecConfig, State, usual_state
 from execstore.states import DesiredState, ExecutionState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["lacks_job", "make_usual"]
+__all__ = ["lacks_job", "make_usual", "make_usual_upsert"]
 
 _ModelT = TypeVar("_ModelT")
 
@@ -46,6 +46,7 @@ _LAYOUTS: Final = tuple(
     for partition in ((), (_PARTITION,))
     for job_type in (type(None), dict)
 )
+_UPSERT_MEMBERS: Final = ("Current", "Previous", "Events")
 _FIRST_MEMBERS: Final = (*(name for name, _, _ in _BEFORE_JOB), "Job")
 
 
@@ -73,14 +74,47 @@ def make_usual(model: type[_ModelT], data: Mapping[str, Any], member: str) -> _M
     own["compute_state"] = usual_state(State, ExecutionState, compute) or State.from_dict(
         compute, member=f"{prefix}ComputeState"
     )
-    own["published_result"] = BARE_SPEC.make(SpecConfig, spec) or SpecConfig.from_dict(
-        spec, member=f"{prefix}PublishedResult"
-    )
+    own["published_result"] = _bare_spec(spec) or SpecConfig.from_dict(spec, member=f"{prefix}PublishedResult")
     own["run_output"] = RUN_OUTPUT.make(RunCommandResult, output) or RunCommandResult.from_dict(
         output, member=f"{prefix}RunOutput"
     )
     own.setdefault("partition_index", 0)
     return execution
+
+
+def _bare_spec(data: Mapping[str, Any]) -> SpecConfig | None:
+    """A result that has nothing but its type, as most have; ``None`` for any other."""
+    spec_type = data.get("Type")
+    if len(data) != 1 or type(spec_type) is not str:
+        return None
+    spec = object.__new__(SpecConfig)
+    spec.__dict__.update({"type": spec_type, "params": {}, "extra": {}})
+    return spec
+
+
+def make_usual_upsert(
+    model: type[_ModelT],
+    data: Mapping[str, Any],
+    read_execution: Callable[..., Any],
+    read_events: Callable[[Mapping[str, Any], str], Any],
+) -> _ModelT | None:
+    """What the event log says of a change as this program writes it, ``None`` for any other.
+
+    ``read_execution`` reads an execution that isn't usual, ``read_events`` the events.
+    """
+    if tuple(data) != _UPSERT_MEMBERS:
+        return None
+    current, previous = data["Current"], data["Previous"]
+    upsert = object.__new__(model)
+    upsert.__dict__.update(
+        {
+            "current": None if current is None else read_execution(current, member="Current"),
+            "previous": None if previous is None else read_execution(previous, member="Previous"),
+            "events": None if data["Events"] is None else read_events(data, ""),
+            "extra": {},
+        }
+    )
+    return upsert
 
 
 def lacks_job(data: Any) -> bool:

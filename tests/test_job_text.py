@@ -225,8 +225,17 @@ def test_a_record_edited_by_hand_is_read_as_ever(change: tuple[bytes, bytes]) ->
 def test_only_so_many_texts_are_kept() -> None:
     for number in range(2000):
         parse_execution(encode_execution(an_execution(job={"n": number})))
-    known = job_text._known._texts
+    known = job_text._known.texts
     assert len(known) == 512
     assert b'{"n":1999}' in known
     parse_execution(encode_execution(an_execution(job={"n": "x" * 20000})))
     assert max(map(len, known)) <= 16384
+
+
+def test_each_execution_of_an_upsert_has_its_own_job_in_any_order() -> None:
+    current, previous = (compact(encode_execution(an_execution(job={"ID": name}))) for name in ("new", "old"))
+    for _ in range(2):  # the second time the jobs are known
+        upsert = ExecutionUpsert.from_json(b'{"Previous":%b,"Current":%b,"Events":null}' % (previous, current))
+        assert upsert.current is not None
+        assert upsert.previous is not None
+        assert (upsert.current.job, upsert.previous.job) == ({"ID": "new"}, {"ID": "old"})
