@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from execstore import Event, Execution, ExecutionState, State, Store, UpdateExecutionRequest
+from execstore import Event, Execution, ExecutionState, ExecutionUpsert, State, Store, UpdateExecutionRequest
 from execstore.bench.adapters.base import Adapter
 from execstore.bench.workloads import LIVE_EVERY, execution_id, job_id
 from execstore.event_log import StoreEventLog
@@ -15,13 +15,17 @@ from execstore.imports import StoreFiller
 from execstore.records import compact, encode_event, encode_execution, encode_upsert
 from execstore.watcher import EventIterator, EventStore, GetEventsRequest, Operation, encode_line
 
+if TYPE_CHECKING:
+    from execstore.models import ExecutionEvent
+
 __all__ = ["ExecstoreAdapter", "RelaxedAdapter"]
 
 
 class ExecstoreAdapter(Adapter):
     """The public methods, with all their checks; reads give whole objects.
 
-    Of the events of the log, which are made when they are first looked at, every object is looked at.
+    Of the events of the log, whose objects are made when they are first looked at, every object is looked at, and of
+    one that holds an execution its current state. Its job stays the text that it was read as.
     """
 
     durability: Literal["full", "relaxed"] = "full"
@@ -98,13 +102,20 @@ class ExecstoreAdapter(Adapter):
         request = GetEventsRequest(EventIterator.at_sequence_number(number), limit=100)
         # An event store of its own each time, since one keeps what it read last.
         response = EventStore(StoreEventLog(self._store)).get_events(request, timeout=0)
-        return sum(event.object is not None for event in response.events)
+        return sum(_looked_at(event.object) for event in response.events)
 
 
 class RelaxedAdapter(ExecstoreAdapter):
     """The same with ``durability="relaxed"``: nothing is flushed, so it competes with nobody here."""
 
     durability = "relaxed"
+
+
+def _looked_at(logged: ExecutionUpsert | ExecutionEvent) -> bool:
+    """Whether the entry tells of an execution: its state, or what happened to it."""
+    if isinstance(logged, ExecutionUpsert):
+        return logged.current is None or logged.current.compute_state.state_type is not ExecutionState.UNDEFINED
+    return logged.topic != ""
 
 
 def _everything_below(path: str) -> list[str]:
