@@ -166,7 +166,11 @@ def _label(options: dict[str, Any]) -> str:
     place = f"a fresh {options['fresh']}" if options["fresh"] else "a plain directory"
     if options["flush_ms"] is not None:
         place = f"{options['fresh'] or 'ext4'} on a disk with a flush of {options['flush_ms']:g} ms"
-    return f"quick, {place}" if options["quick"] else place
+    if options["quick"]:
+        return f"quick, {place}"
+    sizes = " and ".join(f"{size:,}" for size in options["sizes"] or ())
+    sustained = f", {options['sustained']:g} s of updates" if options["sustained"] else ""
+    return place + (f", {sizes} executions" if sizes else "") + sustained
 
 
 def _recorded(path: str, label: str) -> dict[str, float]:
