@@ -14,7 +14,9 @@ __all__ = ["Grouping"]
 
 # Sleeping for less takes nearly as long: the kernel's timers are late by some 60 us.
 _SHORTEST_FLUSH_NS = 500_000
-_SHARE_OF_FLUSH = 0.06  # who doesn't come within this share of a flush isn't waited for
+_SHARE_OF_FLUSH = 0.1  # if nobody came within this share of a flush, no more is waited
+_SHORTEST_LOOK_NS = 100_000
+_LOOKS = 3  # how often one looks in that time, where it isn't too short for that
 _LONGEST_PAUSE_NS = 1_000_000
 _MOST_OF_FLUSH = 0.5  # and all pauses before one flush take no more than this share
 _WEIGHT = 8  # of so many flushes, the average goes
@@ -45,10 +47,15 @@ class Grouping:
         # The most that came along lately; it sinks slowly, since who is late once may be in time again.
         self._expected = max(records + left, self._expected - 1) if self._company else 1
 
-    def pause_ns(self, staged: int, waited_ns: int) -> int:
-        """How long to wait once more before a flush for so many changes, having waited so long; 0: flush now."""
+    def pause_ns(self, staged: int, waited_ns: int, quiet_ns: int = 0) -> int:
+        """How long to wait once more before a flush for so many changes, having waited so long; 0: flush now.
+
+        ``quiet_ns``: how much of it since the last one came.
+        """
         if self.is_alone or self._flush_ns < _SHORTEST_FLUSH_NS or (staged > 1 and staged >= self._expected):
             return 0
-        if waited_ns >= self._flush_ns * _MOST_OF_FLUSH:
+        share_ns = min(int(self._flush_ns * _SHARE_OF_FLUSH), _LONGEST_PAUSE_NS)
+        if quiet_ns >= share_ns or waited_ns >= self._flush_ns * _MOST_OF_FLUSH:
             return 0
-        return min(int(self._flush_ns * _SHARE_OF_FLUSH), _LONGEST_PAUSE_NS)
+        look_ns = share_ns // _LOOKS
+        return look_ns if look_ns >= _SHORTEST_LOOK_NS else share_ns

@@ -581,16 +581,15 @@ class Tree:
             records = self._staged.known_after(head)
             return records or self._staged.after(head)
         records = self._staged.after(head)
-        waited_ns = 0
+        waited_ns = quiet_ns = 0
         while self._flush_commits:
-            pause_ns = self._grouping.pause_ns(len(records), waited_ns)
+            pause_ns = self._grouping.pause_ns(len(records), waited_ns, quiet_ns)
             if not pause_ns:
                 break
             time.sleep(pause_ns / 1e9)
             waited_ns += pause_ns
             found = self._staged.after(head)
-            if len(found) == len(records):
-                break
+            quiet_ns = quiet_ns + pause_ns if len(found) == len(records) else 0
             records = found
         return records
 
