@@ -72,3 +72,18 @@ class Retirement:
                 self.retired = epoch
 
         self._run_later(sync)
+
+    def ease(self, failed: Callable[[OSError], None]) -> None:
+        """Have written back what was published so far, so that the next retirement finds less to do.
+
+        While much is written back at once, commits wait long for their own flush. Where not everything can be made
+        durable by one call, nothing is done: syncing each file would cost more than it spares.
+        """
+
+        def sync() -> None:
+            try:
+                self._fs.sync(())
+            except OSError as error:
+                failed(error)
+
+        self._run_later(sync)

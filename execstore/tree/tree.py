@@ -79,6 +79,7 @@ _T = TypeVar("_T")
 # So much of a journal file is used when the other one is seen to, and when the journal's turn comes: as soon as that is
 # done, or, if it wasn't, at the latest.
 _RETIRE_AT = 0.1
+_EASE_EVERY = 0.13  # and whenever so much more is, what was published is written back; see `Retirement.ease`
 _TURN_AT = 0.5
 _TURN_AT_THE_LATEST = 0.75
 _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.EINVAL}
@@ -143,6 +144,7 @@ class Tree:
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
         self._shown = 0  # the newest one that this handle brought into the tree
         self._reserve_whole = True
+        self._is_to_ease = False
         self._marked_unflushed = False
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
         self.on_close: Callable[[], None] | None = None
@@ -546,8 +548,8 @@ class Tree:
             head = self._finish_locked(transaction)
         finally:
             self._flush_lock.release()
-        if head is not None and head.retired < head.epoch - 1 and head.offset >= self._journal_bytes * _RETIRE_AT:
-            self._retire(head)
+        if head is not None:
+            self._write_back(head)
 
     def _finish_locked(self, transaction: int) -> Head | None:
         """Gives the new head, ``None`` if another one did it."""
@@ -613,6 +615,9 @@ class Tree:
                     raise
                 raise StoreFullError(self.path, "the disk is full", committed=True) from again
         self._kept.published(head.published, records)
+        # Of all handles, the one that comes past such a mark sees to it.
+        every_bytes = self._journal_bytes * _EASE_EVERY
+        self._is_to_ease |= last.end // every_bytes > head.offset // every_bytes
         head = recovery.head_after(last, head.journal, max(head.retired, self._retirement.retired))
         self._head.write(head)
         self._staged.forget(last.transaction)
@@ -648,9 +653,16 @@ class Tree:
         self._head.write(head)
         return head
 
-    def _retire(self, head: Head) -> None:
-        """See to it that the tree durably holds what the other file's records did; nobody waits for it."""
-        epoch = head.epoch - 1
+    def _write_back(self, head: Head) -> None:
+        """See to it that the tree durably holds what the other file's records did; nobody waits for it.
+
+        After that, what this file's did is written back, too, piece by piece.
+        """
+        if head.retired < head.epoch - 1:
+            if head.offset < self._journal_bytes * _RETIRE_AT:
+                return
+        elif not self._is_to_ease:
+            return
         handle = weakref.ref(self)  # one that is forgotten meanwhile must be able to go
 
         def failed(error: OSError) -> None:
@@ -658,7 +670,11 @@ class Tree:
             if tree is not None and not tree.closed:
                 tree.note_lost_writes(error)
 
-        self._retirement.begin(epoch, 1 - head.journal, failed)
+        if head.retired < head.epoch - 1:
+            self._retirement.begin(head.epoch - 1, 1 - head.journal, failed)
+        else:
+            self._is_to_ease = False
+            self._retirement.ease(failed)
 
     def note_lost_writes(self, error: OSError) -> None:
         """A sync beside the commits failed."""

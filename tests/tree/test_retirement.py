@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from execstore.errors import StoreFailedError
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.layout import Layout
 from execstore.tree.tree import Tree
@@ -88,9 +90,45 @@ def test_it_is_begun_once_for_each_epoch(open_tree: Callable[..., Tree]) -> None
     jobs: list[Callable[[], None]] = []
     tree = open_tree(run_later=jobs.append)
     write_until(tree, lambda: tree._head_now().epoch == 2)
+    jobs.clear()  # what was written back before
     for number in range(4):
         write(tree, f"l{number}")
     assert len(jobs) == 1
+
+
+def test_what_is_published_is_written_back_in_pieces(open_tree: Callable[..., Tree]) -> None:
+    jobs: list[Callable[[], None]] = []
+    tree = open_tree(run_later=jobs.append)
+    marks = 0
+    while tree._head_now().epoch == 1:
+        before = tree._head_now().offset // (8192 * 0.13)
+        write(tree, f"k{marks}")
+        marks += tree._head_now().offset // (8192 * 0.13) > before
+    assert marks - 1 <= len(jobs) <= marks, "one for each; the last may have come with the journal's turn"
+    assert syncs(tree) == 0, "no commit waits for it"
+    jobs.pop()()
+    assert (syncs(tree), tree._head_now().retired) == (1, 0)
+
+
+def test_what_could_not_be_written_back_ends_the_handle(
+    open_tree: Callable[..., Tree], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells only once that pages were lost."""
+    jobs: list[Callable[[], None]] = []
+    tree = open_tree(run_later=jobs.append)
+    write_until(tree, lambda: bool(jobs))
+
+    def fail(self: Counting, paths: Iterable[str]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "sync", fail)
+        jobs.pop()()
+    with pytest.raises(StoreFailedError, match="Input/output error"):
+        write(tree, "x")
+    other = open_tree()
+    assert "u0" in other.read(lambda reader: reader.record_names("records"))
+    write(other, "y")
 
 
 def test_who_finds_an_old_journal_that_nobody_retired_does_it(open_tree: Callable[..., Tree]) -> None:
