@@ -276,6 +276,9 @@ class Recorder:
         with self._durable("sync", ""):
             self._inner.sync(paths)
 
+    def write_back(self) -> None:
+        self._inner.write_back()  # of no meaning for what is promised, and at any time
+
     def sync_folder(self, path: str) -> None:
         with self._durable("sync_folder", path):
             self._inner.sync_folder(path)

@@ -51,6 +51,10 @@ class LinuxFileSystem(PosixFileSystem):
         else:
             sync_each(self, paths)
 
+    def write_back(self) -> None:
+        if self._magic_number() in _SYNCFS_MAGIC:
+            self._sync_all()
+
     def _sync_without_folders(self) -> None:
         self._sync_all()
 

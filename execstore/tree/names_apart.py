@@ -253,5 +253,8 @@ class NamesApart:
     def sync(self, paths: Iterable[str]) -> None:
         self._inner.sync(map(self.kept_path, paths))
 
+    def write_back(self) -> None:
+        self._inner.write_back()
+
     def sync_folder(self, path: str) -> None:
         self._inner.sync_folder(self.kept_path(path))

@@ -328,6 +328,9 @@ class PosixFileSystem:
     def sync(self, paths: Iterable[str]) -> None:
         sync_each(self, paths)
 
+    def write_back(self) -> None:
+        """One file after the other would cost more than it spares."""
+
     def sync_folder(self, path: str) -> None:
         descriptor, transient = self._folder(path)
         try:

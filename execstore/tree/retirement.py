@@ -76,13 +76,12 @@ class Retirement:
     def ease(self, failed: Callable[[OSError], None]) -> None:
         """Have written back what was published so far, so that the next retirement finds less to do.
 
-        While much is written back at once, commits wait long for their own flush. Where not everything can be made
-        durable by one call, nothing is done: syncing each file would cost more than it spares.
+        While much is written back at once, commits wait long for their own flush.
         """
 
         def sync() -> None:
             try:
-                self._fs.sync(())
+                self._fs.write_back()
             except OSError as error:
                 failed(error)
 

@@ -81,6 +81,13 @@ class FileSystem(Protocol):
     def sync(self, paths: Iterable[str]) -> None:
         """Make the tree durable: everything at once where that can be had, else each of these files and its folder."""
 
+    def write_back(self) -> None:
+        """The same without any promise, if one call makes everything durable; else nothing.
+
+        ``OSError`` if something couldn't be written back. The system tells so only once, so nothing may be taken for
+        durable then.
+        """
+
     def sync_folder(self, path: str) -> None:
         """Make the names in one folder durable, as far as the system can."""
 

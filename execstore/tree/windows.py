@@ -271,6 +271,9 @@ class WindowsFileSystem:
     def sync(self, paths: Iterable[str]) -> None:
         sync_each(self, paths)
 
+    def write_back(self) -> None:
+        """One file after the other would cost more than it spares."""
+
     def sync_folder(self, path: str) -> None:
         place = self._place(path)
         if _kind(place) is None:

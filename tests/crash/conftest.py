@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from execstore.tree import reading
-from execstore.tree.retirement import Retirement
 from tests.crash.explore import Explorer, Thoroughness
 
 if TYPE_CHECKING:
@@ -22,12 +21,6 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_STUCK_SECONDS", -1.0)
     monkeypatch.setattr(reading, "_READ_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(reading, "_READ_ATTEMPTS", 2)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_written_back_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It happens beside the commits, so at a power cut it may not have happened at all: the worst is to do without."""
-    monkeypatch.setattr(Retirement, "ease", lambda self, failed: None)
 
 
 @pytest.fixture(autouse=True)

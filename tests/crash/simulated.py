@@ -748,6 +748,9 @@ class SimulatedFileSystem:
         else:
             sync_each(self, paths)
 
+    def write_back(self) -> None:
+        """It happens beside the commits, so at a power cut it may not have happened at all: nothing is the worst."""
+
     def sync_folder(self, path: str) -> None:
         self._change("sync_folder", path)
         self._folder(path).sync()

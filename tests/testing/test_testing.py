@@ -186,7 +186,8 @@ def test_each_call_is_known_as_a_step_or_as_none() -> None:
     """Of what comes to the seam later, too, it has to be said whether it can fail and whether one can die before it."""
     looking = {"read", "size", "stamp", "names", "kind", "link_target", "pread", "length", "free", "remote_kind"}
     holding = {"open", "close", "try_lock", "try_lock_shared", "unlock", "lock_holder", "is_lock_shared"}
-    known = looking | holding | {"longest_name_bytes"} | WRITING | FLUSHING
+    beside = {"write_back"}  # whenever a thread comes to it, so counting it would make no two runs alike
+    known = looking | holding | beside | {"longest_name_bytes"} | WRITING | FLUSHING
     assert {name for name in vars(FileSystem) if not name.startswith("_")} == known
 
 

@@ -31,6 +31,10 @@ class Counting(RealFileSystem):
         self.syncs += 1
         super().sync(paths)
 
+    def write_back(self) -> None:
+        self.syncs += 1
+        super().write_back()
+
 
 @pytest.fixture
 def open_tree(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
@@ -118,11 +122,11 @@ def test_what_could_not_be_written_back_ends_the_handle(
     tree = open_tree(run_later=jobs.append)
     write_until(tree, lambda: bool(jobs))
 
-    def fail(self: Counting, paths: Iterable[str]) -> None:
+    def fail(self: Counting) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Counting, "sync", fail)
+        patch.setattr(Counting, "write_back", fail)
         jobs.pop()()
     with pytest.raises(StoreFailedError, match="Input/output error"):
         write(tree, "x")
