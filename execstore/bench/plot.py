@@ -1,12 +1,15 @@
-"""Two plots of a result: throughput against writers, latency against size."""
+"""Plots of a result: throughput against writers, latencies against size."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from execstore.bench.adapters.base import Unavailable
 
 __all__ = ["plot"]
+
+_Lines: TypeAlias = dict[str, list[tuple[float, float]]]
+_LATENCIES: Final = (("create", "create"), ("get", "get"), ("count", "count a state"))
 
 
 def plot(result: dict[str, Any], path: str) -> None:
@@ -18,22 +21,39 @@ def plot(result: dict[str, Any], path: str) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
-    _draw(left, "durable creates a second", "writers (threads)", _throughput(result))
-    _draw(right, "create, median µs", "executions in the store", _latency(result))
-    left.legend(fontsize=8)
+    panels = _panels(result)
+    figure, rows = plt.subplots(
+        1, len(panels), figsize=(5.5 * len(panels), 4.2), constrained_layout=True, squeeze=False
+    )
+    for axes, (title, label, lines) in zip(rows[0], panels, strict=True):
+        _draw(axes, title, label, lines)
+    rows[0][0].legend(fontsize=8)
     figure.suptitle(f"{result['disk']}, {result['machine']['processor']}", fontsize=9)
     figure.savefig(path)
     plt.close(figure)
 
 
-def _draw(axes: Any, title: str, label: str, lines: dict[str, list[tuple[float, float]]]) -> None:
+def _panels(result: dict[str, Any]) -> list[tuple[str, str, _Lines]]:
+    """Title, label and lines of each plot; those with a single place on their axis only if there is no other."""
+    panels = [
+        ("durable creates a second", "writers (threads)", _throughput(result)),
+        *((f"{title}, median µs", "executions in the store", _latency(result, name)) for name, title in _LATENCIES),
+    ]
+    drawn = [panel for panel in panels if panel[2]]
+    return [panel for panel in drawn if len(_places(panel[2])) > 1] or drawn
+
+
+def _places(lines: _Lines) -> list[float]:
+    return sorted({x for points in lines.values() for x, _ in points})
+
+
+def _draw(axes: Any, title: str, label: str, lines: _Lines) -> None:
     for name, points in lines.items():
         axes.plot(
             *zip(*sorted(points), strict=True), marker="o", label=name, linewidth=2.4 if name == "execstore" else 1
         )
     axes.set(title=title, xlabel=label, xscale="log", yscale="log")
-    places = sorted({x for points in lines.values() for x, _ in points})
+    places = _places(lines)
     axes.set_xticks(places, [f"{place:,.0f}" for place in places])
     axes.xaxis.minorticks_off()
     for each in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -41,7 +61,7 @@ def _draw(axes: Any, title: str, label: str, lines: dict[str, list[tuple[float, 
     axes.grid(visible=True, which="both", alpha=0.2)
 
 
-def _throughput(result: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
+def _throughput(result: dict[str, Any]) -> _Lines:
     return _lines(
         (float(writers), name, values["per_second"])
         for parts in result["sizes"].values()
@@ -51,17 +71,17 @@ def _throughput(result: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
     )
 
 
-def _latency(result: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
+def _latency(result: dict[str, Any], operation: str) -> _Lines:
     return _lines(
         (float(size), name, values["median_us"])
         for size, parts in result["sizes"].items()
-        for name, values in parts["operations"].get("create", {}).items()
+        for name, values in parts["operations"].get(operation, {}).items()
         if name != "relaxed"
     )
 
 
-def _lines(points: Any) -> dict[str, list[tuple[float, float]]]:
-    lines: dict[str, list[tuple[float, float]]] = {}
+def _lines(points: Any) -> _Lines:
+    lines: _Lines = {}
     for x, name, y in points:
         lines.setdefault(name, []).append((x, y))
     return lines

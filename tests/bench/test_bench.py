@@ -18,7 +18,7 @@ from execstore.bench.disks import describe_disk, describe_machine, fresh_file_sy
 from execstore.bench.harness import Settings, measure
 from execstore.bench.measure import Latency, Ratio, latency, ratio
 from execstore.bench.phases import measure_phases
-from execstore.bench.plot import plot
+from execstore.bench.plot import _panels, plot
 from execstore.bench.workloads import BY_NAME, OPERATIONS, Plan, execution_id, job_id
 from execstore.cli.app import run
 
@@ -287,6 +287,19 @@ def test_the_plot(result: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     plot(result, str(tmp_path / "plot.svg"))
     assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+def test_nothing_is_plotted_against_a_single_place(result: dict[str, Any]) -> None:
+    assert [title for title, _, _ in _panels(result)] == [
+        "durable creates a second",
+        "create, median µs",
+        "get, median µs",
+        "count a state, median µs",
+    ]
+    one_size = result | {"sizes": {"120": result["sizes"]["120"]}}
+    assert [title for title, _, _ in _panels(one_size)] == ["durable creates a second"]
+    no_writers = result | {"sizes": {"40": result["sizes"]["40"]}}
+    assert next(title for title, _, _ in _panels(no_writers)) == "create, median µs"
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
