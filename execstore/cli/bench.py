@@ -16,7 +16,7 @@ from execstore.cli.context import json_option
 from execstore.cli.output import note, print_json, print_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from execstore.bench.harness import Settings
     from execstore.bench.measure import Measurement
@@ -211,16 +211,8 @@ def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
     """
     from execstore.bench.watch import measure_watch  # noqa: PLC0415 (help doesn't need it)
 
-    missed = 0
     with tempfile.TemporaryDirectory(prefix="execstore-bench-", dir=folder) as made:
-        for measurement in measure_watch(made, quick=quick):
-            if as_json:
-                print_json(measurement.to_dict())
-            else:
-                click.echo(_line(measurement))
-            missed += measurement.met is False
-    if missed:
-        note(f"{missed} of these are not what they should be on a quiet machine")
+        _print(measure_watch(made, quick=quick), as_json=as_json)
 
 
 @command.command(name="phases")
@@ -239,11 +231,7 @@ def phases(*, quick: bool, fresh: str | None, folder: str | None, as_json: bool)
     from execstore.bench.phases import measure_phases  # noqa: PLC0415 (help doesn't need it)
 
     with _place({"flush_ms": None, "fresh": fresh, "sizes": None, "folder": folder}) as made:
-        for measurement in measure_phases(made, quick=quick):
-            if as_json:
-                print_json(measurement.to_dict())
-            else:
-                click.echo(_line(measurement))
+        _print(measure_phases(made, quick=quick), as_json=as_json)
 
 
 @command.command(name="etcd")
@@ -264,17 +252,21 @@ def etcd(*, quick: bool, endpoint: str | None, folder: str | None, as_json: bool
     """
     from execstore.bench.etcd import measure_etcd, own_server  # noqa: PLC0415 (help doesn't need it)
 
-    missed = 0
     try:
         with contextlib.nullcontext(endpoint) if endpoint else own_server(folder) as server:
-            for measurement in measure_etcd(server, quick=quick):
-                if as_json:
-                    print_json(measurement.to_dict())
-                else:
-                    click.echo(_line(measurement))
-                missed += measurement.met is False
+            _print(measure_etcd(server, quick=quick), as_json=as_json)
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _print(measurements: Iterable[Measurement], *, as_json: bool) -> None:
+    missed = 0
+    for measurement in measurements:
+        if as_json:
+            print_json(measurement.to_dict())
+        else:
+            click.echo(_line(measurement))
+        missed += measurement.met is False
     if missed:
         note(f"{missed} of these are not what they should be on a quiet machine")
 
