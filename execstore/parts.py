@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "BARE_SPEC",
     "RUN_OUTPUT",
     "Event",
     "ExecutionEvent",
@@ -285,7 +284,7 @@ class SpecConfig:
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        spec = BARE_SPEC.make(cls, data)
+        spec = _BARE_SPEC.make(cls, data)
         if spec is not None:
             return spec
         return cls(
@@ -303,7 +302,7 @@ class SpecConfig:
         return data
 
 
-BARE_SPEC: Final = Layout(("Type", "type", str), empty=("params", "extra"))
+_BARE_SPEC: Final = Layout(("Type", "type", str), empty=("params", "extra"))
 
 
 @dataclass(frozen=True)
