@@ -15,6 +15,7 @@ import click
 
 from execstore.cli.context import Settings, json_option, open_to_read, open_to_write, time_options
 from execstore.cli.exit_status import NO
+from execstore.cli.interrupts import held_back
 from execstore.cli.output import note, one_line, print_json, terminal_width
 from execstore.cli.table import WIDE_COLUMNS, cell_width, cut, state_colour
 from execstore.cli.times import TimeStyle, format_time
@@ -131,8 +132,13 @@ class _Follower:
         name: str | None,
         node: str | None = None,
     ) -> None:
+        # Now, and not by the first wait: Python loses a Ctrl-C that comes in the middle of an import.
+        import execstore.notify  # noqa: F401, PLC0415
         from execstore.event_log import StoreEventLog  # noqa: PLC0415
         from execstore.watcher import EventStore, PlainSerializer, WatcherManager  # noqa: PLC0415
+
+        with contextlib.suppress(ImportError):
+            import inotify_simple  # noqa: F401, PLC0415
 
         # Types of a user's own aren't known here, and what is printed is the JSON as it stands.
         self._event_store: EventStore = EventStore(StoreEventLog(store), serializer=PlainSerializer())
@@ -182,9 +188,10 @@ class _Follower:
     def checkpoint(self) -> None:
         """Store how far it has come, if it has a name."""
         if self._watcher is not None and self._position != self._stored and not self._event_store.closed:
-            if self._position.type is EventIteratorType.AFTER_SEQUENCE_NUMBER:
-                self._watcher.checkpoint(self._position.sequence_number)
-            self._stored = self._position
+            with held_back():
+                if self._position.type is EventIteratorType.AFTER_SEQUENCE_NUMBER:
+                    self._watcher.checkpoint(self._position.sequence_number)
+                self._stored = self._position
 
     def _wait_for_closed_pipe(self) -> None:
         """Notice that the reader went away (``| head -1``) also while there is nothing to print."""
