@@ -31,6 +31,7 @@ __all__ = [
     "RunCommandResult",
     "SpecConfig",
     "State",
+    "usual_spec",
     "usual_state",
 ]
 
@@ -284,7 +285,7 @@ class SpecConfig:
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        spec = _BARE_SPEC.make(cls, data)
+        spec = usual_spec(cls, data)
         if spec is not None:
             return spec
         return cls(
@@ -302,7 +303,17 @@ class SpecConfig:
         return data
 
 
-_BARE_SPEC: Final = Layout(("Type", "type", str), empty=("params", "extra"))
+_SpecT = TypeVar("_SpecT", bound=SpecConfig)
+
+
+def usual_spec(model: type[_SpecT], data: Mapping[str, Any]) -> _SpecT | None:
+    """A result that has nothing but its type, as most have; ``None`` for any other. Quick."""
+    spec_type = data.get("Type")
+    if type(spec_type) is not str or len(data) != 1:
+        return None
+    spec = object.__new__(model)
+    spec.__dict__.update({"type": spec_type, "params": {}, "extra": {}})
+    return spec
 
 
 @dataclass(frozen=True)

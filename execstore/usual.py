@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from execstore.members import Layout
-from execstore.parts import RUN_OUTPUT, RunCommandResult, SpecConfig, State, usual_state
+from execstore.parts import RUN_OUTPUT, RunCommandResult, SpecConfig, State, usual_spec, usual_state
 from execstore.states import DesiredState, ExecutionState
 
 if TYPE_CHECKING:
@@ -74,22 +74,14 @@ def make_usual(model: type[_ModelT], data: Mapping[str, Any], member: str) -> _M
     own["compute_state"] = usual_state(State, ExecutionState, compute) or State.from_dict(
         compute, member=f"{prefix}ComputeState"
     )
-    own["published_result"] = _bare_spec(spec) or SpecConfig.from_dict(spec, member=f"{prefix}PublishedResult")
+    own["published_result"] = usual_spec(SpecConfig, spec) or SpecConfig.from_dict(
+        spec, member=f"{prefix}PublishedResult"
+    )
     own["run_output"] = RUN_OUTPUT.make(RunCommandResult, output) or RunCommandResult.from_dict(
         output, member=f"{prefix}RunOutput"
     )
     own.setdefault("partition_index", 0)
     return execution
-
-
-def _bare_spec(data: Mapping[str, Any]) -> SpecConfig | None:
-    """A result that has nothing but its type, as most have; ``None`` for any other."""
-    spec_type = data.get("Type")
-    if len(data) != 1 or type(spec_type) is not str:
-        return None
-    spec = object.__new__(SpecConfig)
-    spec.__dict__.update({"type": spec_type, "params": {}, "extra": {}})
-    return spec
 
 
 def make_usual_upsert(

@@ -16,7 +16,7 @@ from execstore.cli.context import json_option
 from execstore.cli.output import note, print_json, print_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from execstore.bench.harness import Settings
     from execstore.bench.measure import Measurement
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _FOLDER = click.Path(exists=True, file_okay=False, writable=True)
+
+
+def _folder_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--in",
+        "folder",
+        metavar="FOLDER",
+        type=_FOLDER,
+        help=f"{text}  [default: the folder for temporary files]",
+    )
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -196,13 +206,7 @@ def _draw(result: dict[str, Any], path: str) -> None:
 
 @command.command(name="watch")
 @click.option("--quick", is_flag=True, help="Measure a tenth of it.")
-@click.option(
-    "--in",
-    "folder",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False, writable=True),
-    help="Make the stores in a new folder here, to measure another disk.  [default: the folder for temporary files]",
-)
+@_folder_option("Make the stores in a new folder here, to measure another disk.")
 @json_option
 def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
     """Measure how fast events reach those who follow them, and what that costs those who write.
@@ -218,13 +222,7 @@ def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
 @command.command(name="phases")
 @click.option("--quick", is_flag=True, help="Measure a tenth of it.")
 @click.option("--fresh", type=click.Choice(["ext4", "xfs"]), help="On a new file system in an image (root).")
-@click.option(
-    "--in",
-    "folder",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False, writable=True),
-    help="Make the store in a new folder here, to measure another disk.  [default: the folder for temporary files]",
-)
+@_folder_option("Make the store in a new folder here, to measure another disk.")
 @json_option
 def phases(*, quick: bool, fresh: str | None, folder: str | None, as_json: bool) -> None:
     """Measure where the time of a write goes: the flush, the other calls to the system, Python."""
@@ -237,13 +235,7 @@ def phases(*, quick: bool, fresh: str | None, folder: str | None, as_json: bool)
 @command.command(name="etcd")
 @click.option("--quick", is_flag=True, help="Measure a quarter of it.")
 @click.option("--at", "endpoint", metavar="HOST:PORT", help="A running server.  [default: one that is started for it]")
-@click.option(
-    "--in",
-    "folder",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False, writable=True),
-    help="Let the one that is started keep its data in a new folder here.  [default: the folder for temporary files]",
-)
+@_folder_option("Let the one that is started keep its data in a new folder here.")
 @json_option
 def etcd(*, quick: bool, endpoint: str | None, folder: str | None, as_json: bool) -> None:
     """Measure what the store adds to etcd: each operation beside the bare request with the same bytes.

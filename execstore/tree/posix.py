@@ -46,7 +46,7 @@ class PosixFileSystem:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # Only folders that are never removed while a store is in use are kept open: those at the top.
         self._top: dict[str, int] = {"": self._root}
-        self._kept: dict[str, int] = {}  # see _on_link; the one used longest ago first
+        self._kept: dict[str, int] = {}  # see _in_folder_of; the one used longest ago first
         self._lost: list[int] = []  # may still be in use by another thread, so closed only at the end
 
     def dispose(self) -> None:
@@ -85,7 +85,7 @@ class PosixFileSystem:
         descriptor = os.open(below, _FOLDER, dir_fd=descriptor)
         return descriptor, descriptor
 
-    def _on_link(self, path: str, act: Callable[[str, int], None]) -> None:
+    def _in_folder_of(self, path: str, act: Callable[[str, int], None]) -> None:
         """Call ``act`` with an index entry's name and the descriptor of its folder, which is kept for the next entry.
 
         A folder that is kept may have been removed, and made anew under its name, meanwhile. Then nothing is found in
@@ -254,9 +254,9 @@ class PosixFileSystem:
             def to_here(new_name: str, new_parent: int) -> None:
                 os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
 
-            self._on_link(path, to_here)
+            self._in_folder_of(path, to_here)
 
-        self._on_link(source, from_there)
+        self._in_folder_of(source, from_there)
 
     def link(self, path: str, target: str) -> None:
         def make(name: str, parent: int) -> None:
@@ -269,10 +269,10 @@ class PosixFileSystem:
                 # be written to, this fails in the same way.)
                 os.close(os.open(name, _CREATE, 0o600, dir_fd=parent))
 
-        self._on_link(path, make)
+        self._in_folder_of(path, make)
 
     def remove(self, path: str) -> None:
-        self._on_link(path, lambda name, parent: os.unlink(name, dir_fd=parent))
+        self._in_folder_of(path, lambda name, parent: os.unlink(name, dir_fd=parent))
 
     def make_folder(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
