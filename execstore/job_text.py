@@ -112,9 +112,13 @@ def give_job(execution: _ModelT, job: bytes | dict[str, Any]) -> _ModelT:
 
 
 def unread_job(execution: object) -> bytes | None:
-    """The text of an execution's job if nobody looked into it, so that it can be written as it was read."""
+    """The text of an execution's job if nobody looked into it, so that it can be written as it was read.
+
+    ``None`` also if it goes over several lines, which no program of this format wrote: a record has a line a member.
+    """
     own = execution.__dict__
-    return None if "job" in own else own.get(_JOB_TEXT)
+    text: bytes | None = None if "job" in own else own.get(_JOB_TEXT)
+    return None if text is None or b"\n" in text else text
 
 
 class LateJob:

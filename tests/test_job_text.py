@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from execstore import Execution, ExecutionState, ExecutionUpsert, State, codec, job_text
 from execstore.codec import CodecError
 from execstore.errors import InvalidExecutionError
+from execstore.merge import merge_execution
 from execstore.records import compact, encode_execution, encode_upsert, parse_execution
 from execstore.validation import normalize_for_create
 from tests.strategies import executions_of
@@ -239,3 +240,30 @@ def test_each_execution_of_an_upsert_has_its_own_job_in_any_order() -> None:
         assert upsert.current is not None
         assert upsert.previous is not None
         assert (upsert.current.job, upsert.previous.job) == ({"ID": "new"}, {"ID": "old"})
+
+
+def test_a_job_that_nobody_looked_into_is_written_as_it_was_read() -> None:
+    record = encode_execution(an_execution()).replace(b'"Count":3', b'"Count": 3')
+    execution = parsed_late(record)
+    assert job_text.unread_job(execution) is not None
+    assert encode_execution(execution.replace(revision=2)) == record.replace(b'"Revision":1', b'"Revision":2')
+    assert execution.job == JOB
+    assert job_text.unread_job(execution) is None, "it may have been changed since"
+    assert b'"Count": 3' not in encode_execution(execution)
+
+
+def test_an_update_leaves_the_job_unread() -> None:
+    stored = parsed_late(encode_execution(an_execution()))
+    merged = merge_execution(stored, Execution(compute_state=State(ExecutionState.RUNNING)))
+    assert job_text.unread_job(merged) == job_text.unread_job(stored) is not None
+    changed = merge_execution(stored, Execution(job={"Count": 4}))
+    assert changed.job == JOB | {"Count": 4}
+
+
+def test_a_job_over_several_lines_is_brought_into_one() -> None:
+    """Somebody edited the record; a newline in a string, which no JSON has, is one of the string."""
+    record = encode_execution(an_execution()).replace(b'"Name":"main"', b'"Name":\n"ma\nin"')
+    execution = parsed_late(record)
+    written = encode_execution(execution)
+    assert rb'"Name":"ma\nin"' in written
+    assert parse_execution(compact(written)).job["Tasks"][0]["Name"] == "ma\nin"

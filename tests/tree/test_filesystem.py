@@ -137,6 +137,48 @@ def test_a_top_folder_that_was_removed_and_made_again_is_found_again(fs: RealFil
     assert fs.names("top") == ["b"]
 
 
+CHANGES_OF_LINKS: list[Callable[[RealFileSystem], object]] = [
+    lambda fs: fs.link("index/group/new", "target"),
+    lambda fs: fs.remove("index/group/old"),
+    lambda fs: fs.rename("index/group/old", "index/other/new"),
+    lambda fs: fs.rename("index/other/old", "index/group/new"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_LINKS, ids=["link", "remove", "rename from", "rename to"])
+def test_a_folder_of_links_that_another_process_made_anew_is_found_again(
+    fs: RealFileSystem, change: Callable[[RealFileSystem], object]
+) -> None:
+    fs.make_folder("index")
+    for folder in ("index/group", "index/other"):
+        fs.make_folder(folder)
+        fs.link(f"{folder}/used", "target")  # from now on it is kept open
+    other = RealFileSystem(fs.root)
+    for folder in ("index/group", "index/other"):
+        other.remove(f"{folder}/used")
+        other.remove_folder(folder)
+        other.make_folder(folder)
+        other.link(f"{folder}/old", "target")
+    before = {folder: set(other.names(folder)) for folder in ("index/group", "index/other")}
+    change(fs)
+    assert {folder: set(other.names(folder)) for folder in ("index/group", "index/other")} != before
+    with pytest.raises(FileNotFoundError):
+        fs.remove("index/group/never")
+
+
+def test_few_folders_of_links_are_kept_open(fs: RealFileSystem) -> None:
+    fs.make_folder("index")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(50):
+        fs.make_folder(f"index/{number}")
+        fs.link(f"index/{number}/a", "target")
+    assert len(os.listdir("/proc/self/fd")) <= before + 9, "eight, and the one above them"
+    for number in range(50):
+        fs.remove(f"index/{number}/a")
+        fs.remove_folder(f"index/{number}")
+    assert len(os.listdir("/proc/self/fd")) <= before + 1, "none that is gone"
+
+
 def test_a_write_cut_short_is_finished(tmp_path: Path) -> None:
     class Stingy(RealFileSystem):
         def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:  # type: ignore[override]
