@@ -12,6 +12,7 @@ import pytest
 
 from execstore import ExecutionState, Store
 from execstore.errors import StoreReadOnlyError
+from execstore.tree.filesystem import RealFileSystem
 from tests.store.file_systems import Recording
 from tests.store.test_flushes import READS
 from tests.support import in_child, listing, make_event, make_execution, make_request
@@ -130,6 +131,24 @@ def test_no_call_writes(filled: Store, open_store: StoreFactory, call: Callable[
         call(reader)
     assert (made[0].writes(), made[0].flushes()) == (0, 0)
     assert listing(filled.path) == before
+
+
+def test_what_was_closed_in_peace_is_read_without_a_lock(filled: Store, open_store: StoreFactory) -> None:
+    tried: list[int] = []
+
+    class Locking(RealFileSystem):
+        def try_lock(self, descriptor: int) -> bool:
+            tried.append(descriptor)
+            return super().try_lock(descriptor)
+
+    with open_store(read_only=True, file_system=Locking) as reader:
+        assert reader.get_execution("e1").id == "e1"
+        assert tried, "a writer has it open, so it has to be found out whether it was cut off"
+    filled.close()
+    tried.clear()
+    with open_store(read_only=True, file_system=Locking) as reader:
+        assert reader.get_execution("e1").id == "e1"
+    assert tried == []
 
 
 def test_it_follows_a_living_writer(filled: Store, open_store: StoreFactory) -> None:
