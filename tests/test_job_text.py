@@ -266,4 +266,6 @@ def test_a_job_over_several_lines_is_brought_into_one() -> None:
     execution = parsed_late(record)
     written = encode_execution(execution)
     assert rb'"Name":"ma\nin"' in written
-    assert parse_execution(compact(written)).job["Tasks"][0]["Name"] == "ma\nin"
+    job = parse_execution(compact(written)).job
+    assert job is not None
+    assert job["Tasks"][0]["Name"] == "ma\nin"
