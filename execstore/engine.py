@@ -347,6 +347,9 @@ class Engine(Protocol):
             StoreCorruptedError: lines are missing.
         """
 
+    def values(self) -> Mapping[str, Any]:
+        """The values of the moment that `read` would look at, without looking at anything else. Not to be changed."""
+
     def peek(self) -> Mapping[str, Any] | None:
         """The newest values if they can be had for next to nothing; ``None`` if only `read` can tell."""
 

@@ -146,7 +146,7 @@ class StoreEventLog:
         return self._store.look(look)
 
     def _state(self) -> LogState:
-        return self._store.look(lambda reader: LogState.of(reader.values))
+        return LogState.of(self._store.engine().values())
 
 
 def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:

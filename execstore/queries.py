@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from execstore.codec import CodecError
 from execstore.errors import (
@@ -22,12 +22,12 @@ from execstore.records import (
     parse_event,
     read_execution,
 )
-from execstore.schema import EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
+from execstore.schema import COUNTS, EXECUTION_EVENTS, EXECUTIONS, JOB_INDEX, SEQUENCE_TRACKING, STATE_INDEX, counts_of
 from execstore.states import ExecutionState
 from execstore.validation import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from execstore.engine import Reader
     from execstore.models import Event, Execution
@@ -90,14 +90,15 @@ def get_live_executions(reader: Reader) -> list[Execution]:
     return _newest_first(found)
 
 
-def get_execution_count(reader: Reader, state: ExecutionState) -> int:
-    """How many executions are in this state."""
-    return counts_of(reader.values).get(state.value, 0)
+def get_execution_count(values: Mapping[str, Any], state: ExecutionState) -> int:
+    """How many executions are in this state, by a moment's values."""
+    number: int = values.get(COUNTS, {}).get(state.value, 0)
+    return number
 
 
-def counts(reader: Reader) -> dict[ExecutionState, int]:
+def counts(values: Mapping[str, Any]) -> dict[ExecutionState, int]:
     """State to number of executions: all twelve, in their order, and behind them any other that occurs."""
-    by_name = counts_of(reader.values)
+    by_name = counts_of(values)
     found = {state: by_name.pop(state.value, 0) for state in ExecutionState}
     return found | {ExecutionState(name): number for name, number in sorted(by_name.items())}
 

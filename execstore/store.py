@@ -300,7 +300,7 @@ class Store:
         """How many executions are in a state. It costs the same at any size of the store."""
         if not isinstance(state, ExecutionState):
             state = ExecutionState.parse(state, "state")
-        return self.look(lambda reader: queries.get_execution_count(reader, state))
+        return queries.get_execution_count(self.engine().values(), state)
 
     def get_execution_events(self, execution_id: str) -> list[Event]:
         """An execution's events in write order. Raises ``ExecutionEventsNotFoundError`` if there are none."""
@@ -372,7 +372,7 @@ class Store:
 
     def counts(self) -> dict[ExecutionState, int]:
         """State to number of executions, all twelve states. It costs the same at any size of the store."""
-        return self.look(queries.counts)
+        return queries.counts(self.engine().values())
 
     # --- transactions and events ---
 

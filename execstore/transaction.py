@@ -142,7 +142,7 @@ class Transaction:
 
     def get_execution_count(self, state: ExecutionState) -> int:
         """See `Store.get_execution_count`."""
-        return queries.get_execution_count(self._open_change(), state)
+        return queries.get_execution_count(self._open_change().values, state)
 
     def get_execution_events(self, execution_id: str) -> list[Event]:
         """See `Store.get_execution_events`."""

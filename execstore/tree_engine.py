@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from execstore.tree.recovery import read_format
 from execstore.tree.segments import LogState
@@ -35,6 +35,14 @@ class TreeEngine(Tree):
         """See ``Engine``."""
         form = read_format(self._fs, self.path)
         return "" if form is None else form.store_id
+
+    def values(self) -> Mapping[str, Any]:
+        """See ``Engine``. Nearly always the head's first line says that they are the ones known, or all of it does."""
+        try:
+            values = self.peek()
+        except OSError:  # of which `read` has more to say
+            values = None
+        return self.read(lambda reader: reader.values) if values is None else values
 
     def read_log(self, first: int, maximum: int) -> list[tuple[int, bytes]]:
         """See ``Engine``."""

@@ -211,6 +211,9 @@ class EtcdEngine:
                     continue
         raise StoreUnreachableError(self._path, "etcd is compacted faster than this can be read")
 
+    def values(self) -> Mapping[str, Any]:
+        return self.read(lambda reader: reader.values)
+
     def peek(self) -> Mapping[str, Any] | None:
         self._check_open()
         if not self._notifiers or any(notifier.take_gap() for notifier in self._notifiers):

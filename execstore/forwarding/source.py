@@ -63,7 +63,7 @@ class Source:
 
     def ends(self) -> LogState:
         """How far the log reaches."""
-        return self.store.look(lambda reader: LogState.of(reader.values))
+        return LogState.of(self.store.engine().values())
 
     def is_untouched(self) -> bool:
         """Whether nothing was ever stored: from now on the log tells everything."""

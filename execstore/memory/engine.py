@@ -120,6 +120,9 @@ class MemoryEngine:
         self._check_open()
         return self._content.read_log(first, maximum)
 
+    def values(self) -> Mapping[str, Any]:
+        return self.peek()
+
     def peek(self) -> Mapping[str, Any]:
         self._check_open()
         return self._content.values

@@ -101,8 +101,6 @@ class Reading:
                 return None
             if self._cut.view is not None and self._cut.line == line:
                 return self._cut.view.values
-        if not is_settled(line):
-            return None
         head = self._parts.head.at(line)
         return head.values if head is not None and head.begun == head.published else None
 
