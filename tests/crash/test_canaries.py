@@ -326,7 +326,9 @@ def no_reserve(patch: Patch) -> None:
 def history(effort: Effort, *, syncs_all: bool = True, seeds: Sequence[int] = (1, 2, 3)) -> None:
     for seed in seeds:
         chance = random.Random(seed)
-        reference = Reference(plan_steps(["create", "update_state", "add_events", "update_job"] * effort.amount(2, 4), chance))
+        reference = Reference(
+            plan_steps(["create", "update_state", "add_events", "update_job"] * effort.amount(2, 4), chance)
+        )
         thoroughness = Thoroughness(bound=4, limit=4, recovery_every=60, work_every=10)
         Explorer(seed, thoroughness, syncs_all=syncs_all).history(reference)
 
