@@ -182,6 +182,10 @@ class Store:
         if not isinstance(max_document_bytes, int) or max_document_bytes <= 0:
             reason = f"must be an integer over 0, but is {max_document_bytes!r}"
             raise InvalidArgumentError("max_document_bytes", reason)
+        clock = options.get("clock", time.time_ns)
+        if not callable(clock):
+            reason = f"must be callable and give nanoseconds since the epoch, but is {clock!r}"
+            raise InvalidArgumentError("clock", reason)
         self._opener = opener
         self._read_only = options.get("read_only", False)
         self._override_limits = partial(Limits.override, retention_ns=retention_ns, max_bytes=event_max_bytes)
@@ -200,7 +204,7 @@ class Store:
         self._local = threading.local()
         self._open_transaction: Transaction | None = None
         self._event_store: EventStore | None = None
-        self.rules = Rules(options.get("clock", time.time_ns), max_document_bytes)
+        self.rules = Rules(clock, max_document_bytes)
         self._prune_rule = None if executions_retention_ns is None else PruneRule(executions_retention_ns)
         self._start()
         self._path = self._engine.path if path is None else path

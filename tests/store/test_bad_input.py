@@ -389,6 +389,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "NaN as a timeout": ({"lock_timeout": float("nan")}, "lock_timeout"),
     "endless timeout": ({"lock_timeout": float("inf")}, "lock_timeout"),
     "timeout that is text": ({"lock_timeout": "1"}, "lock_timeout"),
+    "clock that is a number": ({"clock": 5}, "clock"),
+    "no clock": ({"clock": None}, "clock"),
     "negative long poll": ({"long_poll_timeout": -0.1}, "long_poll_timeout"),
     "retention in seconds": ({"event_retention": 5}, "event_retention"),
     "negative retention": ({"event_retention": timedelta(-1)}, "event_retention"),
