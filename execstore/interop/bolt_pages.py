@@ -90,14 +90,14 @@ def fnv1a_64(data: bytes) -> int:
 def parse_meta(body: bytes) -> Meta | str:
     """Parse a meta page's 64 bytes (after the page header): the meta, or why it isn't one."""
     if len(body) < META_BYTES:
-        return "the file ends in it"
+        return "it is no bolt database: the file ends in its first page"
     order: ByteOrder
     if body[:4] == struct.pack("<I", MAGIC):
         order = "<"
     elif body[:4] == struct.pack(">I", MAGIC):
         order = ">"
     else:
-        return "it doesn't begin as a bbolt database does (no magic number)"
+        return "it is no bolt database, or its beginning is lost (no magic number)"
     _, version, page_size, _, root_page, root_sequence, _, page_count, transaction_id, checksum = struct.unpack(
         order + "IIIIQQQQQQ", body[:META_BYTES]
     )
@@ -140,7 +140,8 @@ def find_meta(path: str, view: mmap.mmap, size_bytes: int) -> tuple[Meta, tuple[
     elif isinstance(second, Meta):
         meta, notes = second, (f"page 0 is damaged: {first}; read as of transaction {second.transaction_id}, page 1",)
     else:
-        raise SourceDamagedError(path, "page 0", first)
+        place = "" if size_bytes < HEADER_BYTES + META_BYTES else "page 0"
+        raise SourceDamagedError(path, place, first)
     if meta.page_count * meta.page_size > size_bytes:
         raise SourceDamagedError(
             path,

@@ -158,7 +158,7 @@ VALUE = (b"k", b"v", False)
 DAMAGED = {
     "empty": (b"", "", "the file is empty"),
     "foreign": (b"SQLite format 3\0" * 1000, "page 0", "no magic number"),
-    "short foreign": (b"hello", "page 0", "the file ends in it"),
+    "short foreign": (b"hello", "", "it is no bolt database: the file ends in its first page"),
     "only zeros": (bytes(8 * PAGE), "page 0", "no magic number"),
     "cut off": (small_database().build()[: 5 * PAGE + 100], "page 5", "cut off"),
     "cut off after the metas": (small_database().build()[: 2 * PAGE], "page 2", "cut off"),

@@ -103,7 +103,8 @@ def test_database_of_a_running_node(command: Callable[..., Run], database_bytes:
     ("content", "said"),
     [
         (b"", "the file is empty"),
-        (b"x" * 10000, "page 0: it doesn't begin as a bbolt database does"),
+        (b"x" * 10000, "page 0: it is no bolt database, or its beginning is lost"),
+        (b'{"ID": "e-1"}\n', "executions.db: it is no bolt database"),
         (None, "page 1290: the file is cut off here"),
     ],
 )
