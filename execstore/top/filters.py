@@ -58,7 +58,7 @@ def parse_filter(text: str) -> Filter:
     """Read ``state:Failed job:hello some words``; a state may be shortened while it is clear which one is meant.
 
     Raises:
-        InvalidArgumentError: there is no such state, or there are several.
+        InvalidArgumentError: there is no such key or no such state, or there are several states.
     """
     state = job = ""
     words = []
@@ -68,6 +68,11 @@ def parse_filter(text: str) -> Filter:
             state = parse_state(value)
         elif colon and name.lower() == "job":
             job = value
+        elif colon and name.isalpha() and not value.startswith("//"):
+            reason = (
+                f"{word!r} begins with no key that there is, state: or job:; for the text leave out {name + colon!r}"
+            )
+            raise InvalidArgumentError("filter", reason)
         else:
             words.append(word)
     return Filter(state, job, tuple(words))

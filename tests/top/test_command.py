@@ -203,6 +203,7 @@ def test_a_store_that_goes_away_is_a_sentence_and_status_3(tmp_path: Path) -> No
         (["--interval", "0"], "it is 0.1 to 3600 seconds, not 0"),
         (["--interval", "nan"], "not nan"),
         (["--filter", "state:nope"], "'nope' is none; it is one of"),
+        (["--once", "--filter", "foo:bar"], "'foo:bar' begins with no key that there is, state: or job:"),
     ],
 )
 def test_wrong_usage_is_told(

@@ -21,7 +21,7 @@ _EVENT = EventRow(
         ("  gpu  0 ", Filter(words=("gpu", "0"))),
         ("state:failed", Filter("Failed")),
         ("STATE:Run job:thumb x", Filter("Running", "thumb", ("x",))),
-        ("http://x", Filter(words=("http://x",))),
+        ("http://x 12:30 e-1:2", Filter(words=("http://x", "12:30", "e-1:2"))),
         ("job:", Filter()),
         ("state:BidAccepted", Filter("BidAccepted")),
         ("state:askforbid", Filter("AskForBid")),
@@ -34,9 +34,15 @@ def test_a_filter_is_read(text: str, parsed: Filter) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("state:nope", "'nope' is none; it is one of Undefined, New"), ("state:", "'' is none"), ("state:bid", "any of")],
+    [
+        ("state:nope", "'nope' is none; it is one of Undefined, New"),
+        ("state:", "'' is none"),
+        ("state:bid", "any of"),
+        ("foo:bar", "'foo:bar' begins with no key that there is, state: or job:"),
+        ("hello Foo:", "'Foo:' begins with no key"),
+    ],
 )
-def test_a_state_that_is_none_is_told(text: str, said: str) -> None:
+def test_a_key_or_a_state_that_is_none_is_told(text: str, said: str) -> None:
     with pytest.raises(InvalidArgumentError, match=said):
         parse_filter(text)
 
