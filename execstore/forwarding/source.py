@@ -154,7 +154,8 @@ class Source:
         elif len(found) == 1:
             return found.pop()
         else:
-            reason = f"the executions are of several nodes ({', '.join(sorted(found)[:3])} …)"
+            names = ", ".join(name or "(none)" for name in sorted(found)[:3])
+            reason = f"the executions are of several nodes ({names}{' …' if len(found) > 3 else ''})"
         raise InvalidArgumentError("node", f"{reason}; give the node's name (--node NAME)")
 
     def wait(self, after: int, timeout_seconds: float, interrupted: Callable[[], bool]) -> None:

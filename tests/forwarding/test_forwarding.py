@@ -149,7 +149,11 @@ def test_the_node_is_named_by_its_executions(open_store: StoreFactory) -> None:
     device.create_execution(make_execution("e1", node_id="n-7"))
     assert forward(device, central, node=None).node == "n-7"
     device.create_execution(make_execution("e2", node_id="n-8"))
-    with pytest.raises(InvalidArgumentError, match="several nodes"):
+    with pytest.raises(InvalidArgumentError, match=r"several nodes \(n-7, n-8\)"):
+        forward(device, central, node=None)
+    for execution_id, node in (("e3", ""), ("e4", "n-9")):
+        device.create_execution(make_execution(execution_id, node_id=node))
+    with pytest.raises(InvalidArgumentError, match=r"several nodes \(\(none\), n-7, n-8 …\)"):
         forward(device, central, node=None)
     nameless = open_store("nameless")
     nameless.create_execution(make_execution("e1"))
