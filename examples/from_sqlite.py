@@ -19,12 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from execstore import Event, Execution, ExecutionState, RunCommandResult, State, Store, UpdateExecutionRequest
+from execstore.errors import ExecStoreError
 
 if TYPE_CHECKING:
     from execstore import Transaction
@@ -116,10 +119,20 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.batch < 1:
         parser.error("--batch must be at least 1")
-    database = sqlite3.connect(arguments.database)
+    is_sample = arguments.make_sample is not None
+    if not is_sample and not os.path.isfile(arguments.database):
+        print(f"{arguments.database}: there is no such file", file=sys.stderr)
+        return 1
+    # SQLite makes a file that it doesn't find, unless it is told only to read.
+    address = Path(arguments.database).absolute().as_uri() + ("" if is_sample else "?mode=ro")
+    try:
+        database = sqlite3.connect(address, uri=True)
+    except sqlite3.Error as error:
+        print(f"{arguments.database}: {error}", file=sys.stderr)
+        return 1
     database.row_factory = sqlite3.Row
     try:
-        if arguments.make_sample is not None:
+        if is_sample:
             make_sample(database, arguments.make_sample)
             return 0
         with Store(arguments.store) as store:
@@ -128,6 +141,9 @@ def main() -> int:
         print(f"moved {moved} rows; the store now has {sum(counts.values())}: {counts}")
     except (sqlite3.Error, ValueError) as error:
         print(f"{arguments.database}: {error}", file=sys.stderr)
+        return 1
+    except ExecStoreError as error:
+        print(error, file=sys.stderr)
         return 1
     finally:
         database.close()

@@ -25,6 +25,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from execstore import ExecutionState, ExecutionUpsert, Store
+from execstore.errors import ExecStoreError
 from execstore.watcher import CompactionStrategy, EventFilter, EventIterator, Operation, WatcherManager
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     arguments = parse_arguments()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
@@ -146,23 +147,27 @@ def main() -> None:
         else:
             call(arguments.command, notice)
 
-    with Store(arguments.store) as store, WatcherManager(store.event_store) as manager:
-        watcher = manager.create(
-            arguments.name,
-            filter=EventFilter(("ExecutionUpsert",), (Operation.CREATE, Operation.UPDATE)),
-            initial_event_iterator=EventIterator.latest() if arguments.from_now else EventIterator.trim_horizon(),
-            max_backoff=arguments.max_pause,
-            on_compacted=CompactionStrategy.CONTINUE,
-        )
-        if arguments.from_now:
-            # So that the next start goes on here, too, even if there was nothing to tell meanwhile.
-            watcher.checkpoint(watcher.stats().checkpoint_iterator.sequence_number)
-        watcher.set_handler(Notifier(watcher, states, send))
-        watcher.start()
-        note(f"{arguments.name} is ready")
-        while True:
-            signal.pause()
+    try:
+        with Store(arguments.store) as store, WatcherManager(store.event_store) as manager:
+            watcher = manager.create(
+                arguments.name,
+                filter=EventFilter(("ExecutionUpsert",), (Operation.CREATE, Operation.UPDATE)),
+                initial_event_iterator=EventIterator.latest() if arguments.from_now else EventIterator.trim_horizon(),
+                max_backoff=arguments.max_pause,
+                on_compacted=CompactionStrategy.CONTINUE,
+            )
+            if arguments.from_now:
+                # So that the next start goes on here, too, even if there was nothing to tell meanwhile.
+                watcher.checkpoint(watcher.stats().checkpoint_iterator.sequence_number)
+            watcher.set_handler(Notifier(watcher, states, send))
+            watcher.start()
+            note(f"{arguments.name} is ready")
+            while True:
+                signal.pause()
+    except ExecStoreError as error:
+        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

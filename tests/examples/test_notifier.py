@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import threading
@@ -160,3 +161,13 @@ def test_from_now_on_leaves_out_what_was(store: Store, examples: Examples) -> No
         process = examples.start("notifier.py", "--store", "store", "--url", webhook.url, "--from-now")
         assert webhook.next(process)["execution"] == "new"
         end(process)
+
+
+def test_a_folder_that_is_no_store_is_a_sentence(examples: Examples, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    process = examples.start("notifier.py", "--store", "other", "--command", "cat")
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, stdout, stderr.count("\n")) == (1, "", 1)
+    assert "other" in stderr
+    assert os.listdir(tmp_path / "other") == ["file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -99,6 +100,22 @@ def test_a_row_that_makes_no_sense_is_named(examples: Examples, tmp_path: Path) 
     assert (process.returncode, "row 2: 'odd' is none of the states" in stderr) == (1, True)
     with Store(tmp_path / "store", read_only=True) as store:
         assert sum(store.counts().values()) == 0
+
+
+def test_a_mistyped_database_or_store_is_a_sentence(examples: Examples, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    process = examples.start("from_sqlite.py", "jbos.sqlite", "store")
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, stdout, stderr) == (1, "", "jbos.sqlite: there is no such file\n")
+    assert os.listdir(tmp_path) == ["other"], "nothing is left behind"
+    examples.run("from_sqlite.py", "a ?#%.sqlite", "store", "--make-sample", "3")
+    assert sorted(os.listdir(tmp_path)) == ["a ?#%.sqlite", "other"]
+    process = examples.start("from_sqlite.py", "a ?#%.sqlite", "other")
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, stdout, stderr.count("\n")) == (1, "", 1)
+    assert "other" in stderr
+    assert "moved 3 rows" in examples.run("from_sqlite.py", "a ?#%.sqlite", "store")
 
 
 # --- the fixtures, and all of them ----------------------------------------------------------------------------------
