@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from execstore.errors import StoreFullError
+from execstore.errors import StoreFailedError, StoreFullError
 from execstore.tree import recovery
 from execstore.tree.head import Head, HeadFile, is_settled
 from execstore.tree.reader import Reader
@@ -148,7 +148,7 @@ class Reading:
         try:
             try:
                 view = _settled_view(writer.settled_head())
-            except (OSError, StoreFullError):
+            except (OSError, StoreFailedError, StoreFullError):
                 # The disk takes nothing any more. What can't be shown in the tree can be read from the journal.
                 view = self._journaled_view(head_file.read(), writer)
                 if view is None:

@@ -7,6 +7,7 @@ power cut at any moment does no harm: until the head tells that a file is retire
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -27,7 +28,9 @@ RunLater: TypeAlias = Callable[[Callable[[], None]], None]
 
 def in_a_thread(job: Callable[[], None]) -> None:
     """Run a job beside the caller. It is no reason for the process to stay: it may be cut off anywhere."""
-    threading.Thread(target=job, name="execstore-retirement", daemon=True).start()
+    # None is to be had where there are too many, or the interpreter is ending. Then a commit does it at the latest.
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=job, name="execstore-retirement", daemon=True).start()
 
 
 def journaled_paths(journal: JournalFiles, *numbers: int) -> Iterator[str]:
@@ -51,7 +54,29 @@ class Retirement:
         self._journal = journal
         self._run_later = run_later
         self._begun = 0
+        self._asking = threading.Lock()
+        self._lost: OSError | None = None
         self.retired = 0  # up to which epoch this handle saw to it
+
+    def sync(self, *numbers: int) -> None:
+        """Make durable, now, what the records of these journal files did.
+
+        Raises:
+            OSError: something of the tree was lost, which may have been noticed beside the commits just before.
+        """
+        self._ask(lambda: self._fs.sync(journaled_paths(self._journal, *numbers)))
+
+    def _ask(self, sync: Callable[[], None]) -> None:
+        # That pages were lost the system tells but once, to who asks next (syncfs(2) once for each open file, fsync(2)
+        # once for who opens the file later). So one asks after the other, and what one was told all are told.
+        with self._asking:
+            if self._lost is not None:
+                raise OSError(self._lost.errno, self._lost.strerror, self._lost.filename)
+            try:
+                sync()
+            except OSError as error:
+                self._lost = error
+                raise
 
     def begin(self, epoch: int, number: int, failed: Callable[[OSError], None]) -> None:
         """Retire journal file ``number``, which holds an epoch, unless that was begun before.
@@ -65,7 +90,7 @@ class Retirement:
 
         def sync() -> None:
             try:
-                self._fs.sync(journaled_paths(self._journal, number))
+                self.sync(number)
             except OSError as error:
                 failed(error)
             else:
@@ -81,7 +106,7 @@ class Retirement:
 
         def sync() -> None:
             try:
-                self._fs.write_back()
+                self._ask(self._fs.write_back)
             except OSError as error:
                 failed(error)
 

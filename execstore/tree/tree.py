@@ -52,7 +52,7 @@ from execstore.tree.names_apart import NamesApart, check_file_system, check_name
 from execstore.tree.publish import publish, put_file
 from execstore.tree.reading import Parts, Reading
 from execstore.tree.refusal import FULL, refused_after, refused_before
-from execstore.tree.retirement import Retirement, in_a_thread, journaled_paths
+from execstore.tree.retirement import Retirement, in_a_thread
 from execstore.tree.segments import LogReader, Rotation
 from execstore.tree.staged import Staged
 
@@ -254,7 +254,7 @@ class Tree:
             alone = self._handles.are_none()
             head = self._head.read()
             if head is None or (alone and not recovery.is_clean(self._fs, self._journal, head)):
-                self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=alone)
+                self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), alone=alone)
             elif not alone:
                 self._adopt(head)
             if self._head_now().published == recovery.FIRST_TRANSACTION:
@@ -263,11 +263,15 @@ class Tree:
             self._reserve_whole = reserve.is_whole(self._fs)
             self._handles.join()
 
-    def _settle(self, head: Head, *, torn: bool) -> None:
-        """Write the head in the end of a recovery, and mend what relaxed durability may have torn."""
+    def _settle(self, head: Head, *, alone: bool) -> None:
+        """Write the head in the end of a recovery, and mend what relaxed durability may have torn before that."""
         self._staged.clear()
         self._kept.clear()
-        if torn and self._fs.kind(UNFLUSHED_PATH) is not None:
+        if not alone:
+            # Whoever retired a file before may still come to say so in the head. It must be true again by then.
+            self._make_durable()
+            head = head._replace(retired=head.epoch - 1)
+        elif self._fs.kind(UNFLUSHED_PATH) is not None:
             _LOG.warning("%s: it was cut off with unflushed changes; checking it", self.path)
             change = self._new_change((), head.values, head.published)
             if self._mend is not None:
@@ -277,9 +281,16 @@ class Tree:
                 self._journal.flush(head.journal)
                 publish(self._fs, [record])
                 head = recovery.head_after(record, head.journal)
-            self._fs.sync(journaled_paths(self._journal, 0, 1))
+            self._retirement.sync(0, 1)
             self._fs.remove(UNFLUSHED_PATH)
         self._head.write(head)
+
+    def _make_durable(self) -> None:
+        """Have the tree durably hold all that is published."""
+        try:
+            self._retirement.sync(0, 1)
+        except OSError as error:
+            raise self._fail_to_sync(error) from error
 
     def _adopt(self, head: Head) -> None:
         """Make sure that what others staged and this handle may come to publish really is on disk."""
@@ -309,7 +320,7 @@ class Tree:
                 if head is None or head.begun != head.published or head.clean or self._staged.refresh(head):
                     return  # another handle is at work, or the next opening has to mend something first
                 if self._handles.are_none():
-                    self._fs.sync(journaled_paths(self._journal, 0, 1))
+                    self._retirement.sync(0, 1)
                     if self._marked_unflushed or self._fs.kind(UNFLUSHED_PATH) is not None:
                         self._fs.remove(UNFLUSHED_PATH)
                         self._fs.sync_folder("")
@@ -642,10 +653,7 @@ class Tree:
         self._flush_journal(head)
         head = self._publish(staged, head)
         if not is_retired:
-            try:
-                self._fs.sync(journaled_paths(self._journal, 0, 1))
-            except OSError as error:
-                raise self._fail_to_sync(error) from error
+            self._make_durable()
             head = head._replace(retired=head.epoch)
         other = 1 - head.journal
         self._journal.shorten(other, self._journal_bytes)
@@ -664,11 +672,15 @@ class Tree:
         elif not self._is_to_ease:
             return
         handle = weakref.ref(self)  # one that is forgotten meanwhile must be able to go
+        path, head_file, change_lock = self.path, self._head, self._change_lock
 
         def failed(error: OSError) -> None:
+            # Also where this handle is closed by now: who opens the store after this is told nothing by the system.
             tree = handle()
-            if tree is not None and not tree.closed:
+            if tree is not None:
                 tree.note_lost_writes(error)
+            else:
+                _tell_all(path, head_file, change_lock, error)
 
         if head.retired < head.epoch - 1:
             self._retirement.begin(head.epoch - 1, 1 - head.journal, failed)
@@ -678,12 +690,8 @@ class Tree:
 
     def note_lost_writes(self, error: OSError) -> None:
         """A sync beside the commits failed."""
-        failure = self._fail(error)
-        try:
-            with self._change_lock.held():
-                self._head.invalidate()  # see _fail_to_sync
-        except (OSError, ExecStoreError) as another:
-            _LOG.warning("%s: %s, and no other handle can be told (%s)", self.path, failure, another)
+        self._fail(error)
+        _tell_all(self.path, self._head, self._change_lock, error)
 
     def _flush_journal(self, head: Head) -> None:
         try:
@@ -702,19 +710,21 @@ class Tree:
         return head
 
     def settled_head(self) -> Head:
-        """The head under the change lock; a publication that was cut off is finished first."""
+        """The head under the change lock; a publication or a recovery that was cut off is finished first.
+
+        Raises:
+            StoreFailedError: for that this handle would have to trust a disk that failed it before.
+        """
         head = self._head.read()
-        if head is None:
-            self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
-            return self._head_now()
-        if head.begun != head.published:
+        if head is not None and head.begun == head.published:
+            return head
+        if head is not None:
             records = self.records_after(head, head.begun)
             if records and records[-1].transaction == head.begun:
                 return self._publish(records, head)
-            # It was a recovery that was cut off.
-            self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), torn=False)
-            return self._head_now()
-        return head
+        self._check_failure()
+        self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), alone=False)
+        return self._head_now()
 
     # --- what can go wrong ---
 
@@ -755,3 +765,12 @@ class Tree:
                 raise
             raise StoreFullError(self.path, "the disk is full") from error
         self._reserve_whole = True
+
+
+def _tell_all(path: str, head: HeadFile, change_lock: Lock, error: OSError) -> None:
+    """Have every handle bring the tree up to date, since some of it was lost; see `Tree._fail_to_sync`."""
+    try:
+        with change_lock.held():
+            head.invalidate()
+    except (OSError, ExecStoreError) as another:
+        _LOG.warning("%s: the disk failed (%s), and no other handle can be told (%s)", path, error, another)

@@ -109,7 +109,6 @@ def head_not_synced_at_a_checkpoint(patch: Patch) -> None:
         return (path for path in journaled_paths(files, *numbers) if path != "head")
 
     patch.setattr(retirement, "journaled_paths", paths)
-    patch.setattr(tree, "journaled_paths", paths)
 
 
 def _flush(fs: FileSystem, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,11 +129,74 @@ def test_what_could_not_be_written_back_ends_the_handle(
     with monkeypatch.context() as patch:
         patch.setattr(Counting, "write_back", fail)
         jobs.pop()()
+    with pytest.raises(OSError, match="Input/output error"):
+        tree._retirement.sync(0, 1)  # as who was about to ask at that moment would
     with pytest.raises(StoreFailedError, match="Input/output error"):
         write(tree, "x")
     other = open_tree()
     assert "u0" in other.read(lambda reader: reader.record_names("records"))
     write(other, "y")
+
+
+def test_closing_hears_what_was_told_beside_it(open_tree: Callable[..., Tree], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would leave the store clean, since to its own asking the system says that all is well."""
+    jobs: list[Callable[[], None]] = []
+    tree = open_tree(run_later=jobs.append)
+    write_until(tree, lambda: bool(jobs))
+    asking, go_on = threading.Event(), threading.Event()
+
+    def fail(self: Counting) -> None:
+        asking.set()
+        go_on.wait()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Counting, "write_back", fail)
+    beside, closing = threading.Thread(target=jobs.pop()), threading.Thread(target=tree.close)
+    beside.start()
+    asking.wait()
+    closing.start()
+    closing.join(0.2)  # whether it got so far or not, it has to wait
+    go_on.set()
+    beside.join()
+    closing.join()
+    head = tree._head.read()
+    assert head is None or not head.clean
+
+
+def test_what_another_handle_retired_is_durable_again_after_a_recovery(open_tree: Callable[..., Tree]) -> None:
+    """All files were written anew, and it may say later that it retired the journal which holds them."""
+    jobs: list[Callable[[], None]] = []
+    first, second = open_tree(), open_tree(run_later=jobs.append)
+    write_until(second, lambda: second._head_now().epoch == 2)
+    for number in range(4):
+        write(second, f"v{number}")
+    while jobs:
+        jobs.pop()()
+    assert (second._retirement.retired, second._head_now().retired) == (1, 0)
+    first.note_lost_writes(OSError(errno.EIO, "Input/output error"))
+    before = syncs(second)
+    write(second, "x")
+    assert syncs(second) == before + 1
+    assert second._head_now().retired == 1
+
+
+def test_a_recovery_beside_others_that_can_not_be_made_durable_is_none(
+    open_tree: Callable[..., Tree], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = open_tree(), open_tree()
+    write(second, "x")
+    first.note_lost_writes(OSError(errno.EIO, "Input/output error"))
+
+    def fail(self: Counting, paths: Iterable[str]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "sync", fail)
+        with pytest.raises(StoreFailedError):
+            write(second, "y")
+    assert second._head.read() is None
+    third = open_tree()
+    assert set(third.read(lambda reader: reader.record_names("records"))) == {"x"}
 
 
 def test_who_finds_an_old_journal_that_nobody_retired_does_it(open_tree: Callable[..., Tree]) -> None:
