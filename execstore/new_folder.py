@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
+from execstore.beside import make_folder
 from execstore.errors import ImportConflictError
 from execstore.tree.durable import sync_folder
 
@@ -33,10 +33,10 @@ def new_folder(path: str | os.PathLike[str], doing: str, remedy: str) -> Iterato
     target = os.path.realpath(path)
     if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise ImportConflictError([f"{target} is there already; {remedy}"])
-    parent, name = os.path.split(target)
+    parent = os.path.dirname(target)
     made = _make_folders(parent)
     try:
-        beside = tempfile.mkdtemp(prefix=f".{name}.{doing}-", dir=parent)
+        beside = make_folder(target, doing)
         try:
             yield beside
             _give_name(beside, target, remedy)

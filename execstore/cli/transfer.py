@@ -6,12 +6,12 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
+from execstore.beside import give_name, make_file
 from execstore.cli.context import Settings, open_to_write
 from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from execstore.interop.importing import Source
     from execstore.interop.items import ImportReport
 
-__all__ = ["output_file", "parse_time", "report_export", "run_import"]
+__all__ = ["output_file", "parse_time", "refuse_terminal", "report_export", "run_import"]
 
 _SHOWN: Final = 100
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -52,6 +52,12 @@ def parse_time(ctx: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter(reason, ctx, parameter) from None
 
 
+def refuse_terminal(path: str) -> None:
+    """Keep what is no text off the screen. Raises ``click.UsageError``: ``path`` is ``-``, and stdout is a terminal."""
+    if path == "-" and sys.stdout.isatty():
+        raise click.UsageError("standard output is a terminal; name a file, or lead it into a file or a pipe")
+
+
 @contextlib.contextmanager
 def output_file(path: str) -> Iterator[BinaryIO]:
     """A file to write to, ``-`` for stdout. A regular file gets its name, or is replaced, once it is whole."""
@@ -62,14 +68,14 @@ def output_file(path: str) -> Iterator[BinaryIO]:
         with open(path, "wb") as stream:
             yield stream
         return
-    folder, name = os.path.split(os.path.realpath(path))
-    descriptor, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    target = os.path.realpath(path)
+    descriptor, beside = make_file(target)
     try:
         with open(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(descriptor)
-        os.rename(beside, os.path.join(folder, name))
+        give_name(beside, target)
     except BaseException:
         os.unlink(beside)
         raise

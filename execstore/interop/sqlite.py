@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
 import time
 from typing import TYPE_CHECKING, Final
 
 from execstore import records
+from execstore.beside import give_name, make_file
 from execstore.errors import InvalidArgumentError
 from execstore.interop import reading
 from execstore.interop.exporting import ExportReport
@@ -50,9 +50,8 @@ def export_sqlite(store: Store, path: str | os.PathLike[str], progress: Progress
     target = os.path.abspath(path)
     if os.path.lexists(target):
         raise InvalidArgumentError("FILE", f"{target} is there already; bring it up to date (--append), or remove it")
-    folder, name = os.path.split(target)
     started = time.monotonic()
-    descriptor, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    descriptor, beside = make_file(target)
     os.close(descriptor)
     try:
         with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as database:
@@ -62,7 +61,7 @@ def export_sqlite(store: Store, path: str | os.PathLike[str], progress: Progress
             with progress or Progress("exporting", "executions") as shown:
                 report = _write_all(store, database, shown)
         _flush(beside)
-        os.rename(beside, target)
+        give_name(beside, target)
     except BaseException:
         os.unlink(beside)
         raise

@@ -245,6 +245,12 @@ def test_sqlite(command: Callable[..., Run], real_store: Path, tmp_path: Path) -
     database.close()
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
+def test_the_folder_that_is_missing_is_named(command: Callable[..., Run], real_store: Path, kind: str) -> None:
+    said = "execstore: /no/such: there is no such folder\n"
+    assert command("--store", real_store, "export", kind, "/no/such/file") == (3, "", said)
+
+
 def test_sqlite_to_stdout(real_store: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert run(["--store", str(real_store), "export", "sqlite", "-"], "execstore") == 0
     captured = capfdbinary.readouterr()
