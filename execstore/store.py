@@ -543,7 +543,7 @@ class Store:
         The handle may be read-only. See ``execstore.integrity.backup``.
 
         Raises:
-            InvalidArgumentError: the destination is within the store, or this Python has no zstd.
+            InvalidArgumentError: the destination is within the store, or a terminal, or this Python has no zstd.
             OSError: the destination can't be written.
             StoreCorruptedError, StoreFailedError
         """

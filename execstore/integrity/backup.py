@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from execstore.beside import give_name, make_file
 from execstore.errors import InvalidArgumentError
 from execstore.integrity.archive import MANIFEST_NAME, SUMS_NAME, Manifest, encode_manifest, encode_sum
 from execstore.integrity.checks import check_checkpoint, check_event_lines, check_log_lines, check_record
@@ -56,6 +57,7 @@ def backup(store: Store, destination: str | os.PathLike[str] | BinaryIO) -> Back
     if isinstance(destination, str | os.PathLike):
         report = _write_file(store, os.fspath(destination))
     else:
+        _refuse_terminal(destination)
         with tempfile.TemporaryFile() as spool:
             report = _write(store, spool, destination, "")  # type: ignore[arg-type, unused-ignore]
     return report.after(time.monotonic() - started)
@@ -71,20 +73,28 @@ def _write_file(store: Store, path: str) -> BackupReport:
     folder, name = os.path.split(target)
     if os.path.lexists(target) and not os.path.isfile(target):  # a named pipe, /dev/stdout
         with tempfile.TemporaryFile() as spool, open(target, "wb") as stream:
+            _refuse_terminal(stream)
             return _write(store, spool, stream, name)  # type: ignore[arg-type, unused-ignore]
-    descriptor, beside = tempfile.mkstemp(prefix=f".{name[:200]}.", dir=folder)
+    descriptor, beside = make_file(target)
     try:
         with open(descriptor, "wb") as stream, tempfile.TemporaryFile(dir=folder) as spool:
             report = _write(store, spool, stream, name)  # type: ignore[arg-type, unused-ignore]
             stream.flush()
             os.fsync(descriptor)
-        os.rename(beside, target)
+        give_name(beside, target)
         sync_folder(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise
     return report
+
+
+def _refuse_terminal(stream: BinaryIO) -> None:
+    ask = getattr(stream, "isatty", None)  # a stream may be anything that has a write method
+    if ask is not None and ask():
+        reason = "it is a terminal, which can't show an archive; name a file, or lead the output into a file or a pipe"
+        raise InvalidArgumentError("destination", reason)
 
 
 def _write(store: Store, spool: BinaryIO, stream: BinaryIO, name: str) -> BackupReport:

@@ -367,8 +367,22 @@ def test_it_does_not_go_into_the_store_itself(store: Store, open_store: StoreFac
 
 
 def test_a_folder_that_is_not_there_is_told(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         store.backup(tmp_path / "no" / "b.tar")
+    assert (caught.value.filename, caught.value.strerror) == (str(tmp_path / "no"), "there is no such folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_nothing_is_written_to_a_terminal(store: Store) -> None:
+    fill(store)
+    master, slave = os.openpty()
+    with open(master, "rb", buffering=0) as screen, open(slave, "wb", buffering=0) as terminal:
+        for destination in (terminal, os.ttyname(slave)):
+            with pytest.raises(InvalidArgumentError, match="it is a terminal") as caught:
+                store.backup(destination)  # type: ignore[arg-type]
+            assert caught.value.argument == "destination"
+        os.set_blocking(master, False)
+        assert screen.read() is None, "there is nothing to read"
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has zstd")
