@@ -70,7 +70,8 @@ def export_jsonl(
     Of a selection by job or state the event log's events are those of the chosen executions; by time alone, those
     since then. It has no checkpoints.
 
-    Raises: StoreCorruptedError if the event log or a checkpoint is damaged (a damaged execution is skipped); OSError.
+    Raises: ExecutionsNotFoundForJobError if there is no such job: nothing is written; StoreCorruptedError if the event
+        log or a checkpoint is damaged (a damaged execution is skipped); OSError.
     """
     chosen = selection or reading.Selection()
     report = ExportReport()
@@ -81,6 +82,10 @@ def export_jsonl(
     out.write(jsonl.header_line(_describe(chosen)))
     with progress or Progress("exporting", "lines") as shown:
         ids = _write_executions(store, out, chosen, report, shown)
+        if chosen and not report.executions and not report.skipped:
+            if chosen.job_id is not None:
+                store.get_executions(chosen.job_id)  # raises if there is none; what was to be written is dropped
+            report.notes.append("no execution fits what was chosen")
         _write_log(store, out, chosen, ids, latest, report, shown)
         if not chosen:
             _write_checkpoints(store, out, report)

@@ -203,6 +203,27 @@ def test_since_forms(command: Callable[..., Run], real_store: Path, since: str, 
     assert (status, len(executions_of(out))) == (0, number)
 
 
+def test_a_job_that_is_none_leaves_nothing_behind(
+    command: Callable[..., Run], real_store: Path, tmp_path: Path
+) -> None:
+    for place in (tmp_path / "out.jsonl", "-"):
+        status, out, err = command("--store", real_store, "export", "jsonl", place, "--job", "nix")
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert err == command("--store", real_store, "ls", "--job", "nix")[2]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_choice_that_nothing_fits_is_said(
+    command: Callable[..., Run], real_store: Path, expected: dict[str, Any]
+) -> None:
+    job_id = next(iter(expected["executions_by_job"]))
+    for extra in ((), ("--job", job_id)):
+        chosen = ("--since", "2999-12-31", *extra)
+        status, out, err = command("--store", real_store, "export", "jsonl", "-", *chosen)
+        assert (status, executions_of(out)) == (0, [])
+        assert err.startswith("note: no execution fits what was chosen\n")
+
+
 @pytest.mark.parametrize("option", [("--since", "yesterday"), ("--since", "2026-13-01"), ("--state", "Nope")])
 def test_wrong_choices(command: Callable[..., Run], real_store: Path, option: tuple[str, str]) -> None:
     status, out, err = command("--store", real_store, "export", "jsonl", "-", *option)

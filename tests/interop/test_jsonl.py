@@ -18,7 +18,13 @@ from execstore import (
     Store,
     UpdateExecutionRequest,
 )
-from execstore.errors import ExecStoreError, ExecutionNotFoundError, SourceDamagedError, StoreCorruptedError
+from execstore.errors import (
+    ExecStoreError,
+    ExecutionNotFoundError,
+    ExecutionsNotFoundForJobError,
+    SourceDamagedError,
+    StoreCorruptedError,
+)
 from execstore.interop.bacalhau import BacalhauDatabase
 from execstore.interop.exporting import ExportReport, export_jsonl
 from execstore.interop.importing import import_into, import_new
@@ -138,7 +144,7 @@ def test_export_may_be_read_only_and_lines_may_be_reformatted(store: Store, open
         (Selection(job_id="j-2"), ["e-1"], [3, 4, 7, 8, 9]),
         (Selection(state=ExecutionState.RUNNING), ["e-1"], [3, 4, 7, 8, 9]),
         (Selection(state=ExecutionState.NEW, job_id="j-1"), ["e-0", "long-" + "ü" * 400], [1, 2, 5, 6]),
-        (Selection(job_id="nope"), [], []),
+        (Selection(job_id="j-1", since_ns=2**63), [], []),
     ],
 )
 def test_selections(store: Store, selection: Selection, ids: list[str], seq_nums: list[int]) -> None:
@@ -148,6 +154,13 @@ def test_selections(store: Store, selection: Selection, ids: list[str], seq_nums
     assert "selection" in items[0]
     assert not [item for item in items if "checkpoint" in item["type"]]
     assert "latest_event_num" not in items[-1]
+
+
+def test_a_job_that_is_none_writes_nothing(store: Store) -> None:
+    stream = io.BytesIO()
+    with pytest.raises(ExecutionsNotFoundForJobError) as caught:
+        export_jsonl(store, stream, Selection(job_id="nope"))
+    assert (caught.value.job_id, stream.getvalue()) == ("nope", b"")
 
 
 def test_selection_by_time(store: Store) -> None:
