@@ -35,6 +35,8 @@ _LINES_AT_ONCE: Final = 100
 _VALUE_WIDTH: Final = 100
 _SHORT_ID_WIDTH: Final = 10  # "e-" and eight digits; the commands take the beginning of an ID
 _NODES_REMEMBERED: Final = 10_000
+_STORE_TYPES: Final = {name.lower(): name for name in ("ExecutionUpsert", "ExecutionEvent")}
+"""The types that the store itself writes, by how they may be typed. Other programs may store others."""
 
 
 def _parse_position(ctx: click.Context, parameter: click.Parameter, value: str | None) -> EventIterator | None:
@@ -57,6 +59,10 @@ def _parse_operations(ctx: click.Context, parameter: click.Parameter, values: tu
     return tuple(Operation(value.upper()) for value in values)
 
 
+def _parse_types(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
+    return tuple(_STORE_TYPES.get(value.lower(), value) for value in values)
+
+
 @click.command(name="watch")
 @click.option(
     "--from",
@@ -66,7 +72,14 @@ def _parse_operations(ctx: click.Context, parameter: click.Parameter, values: tu
     help="Begin at trim-horizon (the oldest event there is), latest (what comes from now on), or an event's number.  "
     "[default: latest; with --name trim-horizon]",
 )
-@click.option("--type", "object_types", metavar="T", multiple=True, help="Only this type, ExecutionUpsert say; repeat.")
+@click.option(
+    "--type",
+    "object_types",
+    metavar="T",
+    multiple=True,
+    callback=_parse_types,
+    help="Only this type, ExecutionUpsert or ExecutionEvent, or one that another program stores; repeat.",
+)
 @click.option("--operation", "operations", metavar="O", multiple=True, callback=_parse_operations, help="Only CREATE …")
 @click.option(
     "--name", metavar="WATCHER", help="Keep a checkpoint under this name; the next time, go on behind what was printed."
@@ -104,6 +117,7 @@ def command(
     with _open(settings, name is not None) as store:
         follower = _Follower(store, event_filter, position, name, node)
         try:
+            follower.say_what_is_missing()
             for event in follower.events(limit):
                 if as_json:
                     print_json(_document(event))
@@ -154,6 +168,37 @@ class _Follower:
         self._is_unread = threading.Event()
         if _is_pipe():
             threading.Thread(target=self._wait_for_closed_pipe, name="execstore-pipe", daemon=True).start()
+
+    def say_what_is_missing(self) -> None:
+        """Say on stderr what a wait might be in vain for: events far ahead, and types that nobody has stored yet."""
+        latest = self._event_store.get_latest_event_num()
+        if self._position.type is EventIteratorType.LATEST:
+            # What comes while it is looked for types must not be passed.
+            self._position = EventIterator.after_sequence_number(latest)
+        elif self._position.sequence_number > latest + 1:
+            note(f"execstore: the newest event is {latest}; waiting for event {self._position.sequence_number}")
+        for name in dict.fromkeys(self._filter.object_types):
+            if name not in _STORE_TYPES.values() and not self._has_type(name):
+                own = " and ".join(_STORE_TYPES.values())
+                note(
+                    f"execstore: the log holds no event of type {one_line(name)!r} so far, waiting for one; "
+                    f"the store's own types are {own}"
+                )
+
+    def _has_type(self, name: str) -> bool:
+        """Whether there is an event of a type, or one that can't be read and might be."""
+        position = EventIterator.trim_horizon()
+        while not self._is_unread.is_set():
+            try:
+                response = self._event_store.get_events(GetEventsRequest(position, 1, EventFilter((name,))), 0)
+            except (EventsCompactedError, DeserializationError):
+                return True  # whoever follows the log is told
+            if response.events:
+                return True
+            if response.next_event_iterator == position:
+                return False
+            position = response.next_event_iterator
+        return True
 
     def events(self, limit: int | None) -> Iterator[Event]:
         """The events, until so many were given or nobody reads any more. Asked for the next, one counts as printed."""

@@ -99,6 +99,7 @@ def test_json_is_what_stands_in_the_log(execstore_cli: CommandLine, path: Path) 
         (["--from", "3", "--limit", "2"], [3, 4]),
         (["--from", "0", "--limit", "1"], [1]),
         ([*TRIM, "--type", "ExecutionEvent", "--limit", "3"], [1, 3, 6]),
+        ([*TRIM, "--type", "executionupsert", "--type", "EXECUTIONEVENT", "--limit", "3"], [1, 2, 3]),
         ([*TRIM, "--operation", "update", "--limit", "2"], [5, 8]),
         (
             [*TRIM, "--operation", "UPDATE", "--operation", "CREATE", "--type", "ExecutionUpsert", "--limit", "3"],
@@ -108,7 +109,8 @@ def test_json_is_what_stands_in_the_log(execstore_cli: CommandLine, path: Path) 
     ],
 )
 def test_events_are_selected(execstore_cli: CommandLine, options: list[str], numbers: list[int]) -> None:
-    assert numbers_of(execstore_cli("watch", *options).stdout) == numbers
+    result = execstore_cli("watch", *options)
+    assert (numbers_of(result.stdout), result.stderr) == (numbers, "")
 
 
 def test_a_named_one_goes_on_behind_what_was_printed(execstore_cli: CommandLine, path: Path) -> None:
@@ -282,6 +284,43 @@ def test_events_are_printed_as_they_come(live: Store, watch: Any) -> None:
     for number in range(latest + 1, latest + 4):
         store_event(live)
         assert numbers_of(program.line()) == [number]
+
+
+@pytest.mark.parametrize("where", [(), TRIM, ("--name", "w")])
+def test_a_type_that_nobody_has_stored_is_said_once(live: Store, watch: Any, where: tuple[str, ...]) -> None:
+    store_event(live, "Mine")
+    program = watch("--type", "Foo", "--type", "Mine", "--type", "Foo", *where)
+    said = program.process.stderr.readline()
+    assert "the log holds no event of type 'Foo' so far, waiting for one" in said
+    assert "ExecutionUpsert and ExecutionEvent" in said
+    if where:
+        assert "Mine" in program.line()
+    latest = store_event(live, "Foo")
+    assert numbers_of(program.line()) == [latest]
+    latest = store_event(live, "Foo")
+    assert numbers_of(program.line()) == [latest]
+    program.process.send_signal(signal.SIGINT)
+    _, output, errors = program.end()
+    assert (output, errors.strip()) == ("", ""), "once, and nothing of the type that is there"
+
+
+def test_a_place_that_is_yet_to_come_is_said(live: Store, watch: Any) -> None:
+    latest = live.event_store.get_latest_event_num()
+    program = watch("--from", str(latest + 2))
+    assert program.process.stderr.readline() == (
+        f"execstore: the newest event is {latest}; waiting for event {latest + 2}\n"
+    )
+    store_event(live)
+    store_event(live)
+    assert numbers_of(program.line()) == [latest + 2]
+
+
+def test_the_next_event_is_no_place_that_is_yet_to_come(live: Store, watch: Any) -> None:
+    latest = live.event_store.get_latest_event_num()
+    program = watch("--from", str(latest + 1), "--limit", "1")
+    store_event(live)
+    assert numbers_of(program.line()) == [latest + 1]
+    assert program.end() == (0, "", "")
 
 
 def test_ctrl_c_ends_it_without_a_word(live: Store, watch: Any) -> None:
