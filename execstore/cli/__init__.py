@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from execstore.cli.streams import finish, prepare
 from execstore.errors import MissingExtraError
 
 __all__ = ["main"]
@@ -19,6 +20,7 @@ _NEEDED = ("click", "rich")
 
 def main() -> None:
     """Run the command line on ``sys.argv`` and exit with its status (0 done, 1 no, 2 wrong usage, 3 unusable store)."""
+    prepare()
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         sys.stderr.write(f"execstore: {MissingExtraError('the command line', 'cli')}\n")
         sys.exit(2)
@@ -29,6 +31,7 @@ def main() -> None:
         # doesn't mind being ended at any moment.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     status = run(sys.argv[1:])
+    finish()
     if status == INTERRUPTED:
         # The shell has to see that it was Ctrl-C, or a loop around this program couldn't be interrupted.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

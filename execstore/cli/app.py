@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from execstore.cli.context import DEFAULT_STORE, Settings, store_option
-from execstore.cli.exit_status import BROKEN, USAGE, exit_status_of
+from execstore.cli.context import DEFAULT_STORE, Settings, help_without_command, store_option
+from execstore.cli.exit_status import BROKEN, DONE, USAGE, exit_status_of
 from execstore.cli.output import one_line
+from execstore.cli.sentences import sentence_of, usage_sentence_of
+from execstore.cli.streams import STANDARD_OUTPUT
 from execstore.errors import ExecStoreError
 
 if TYPE_CHECKING:
@@ -75,6 +78,15 @@ class LazyGroup(click.Group):
             raise TypeError(f"{COMMANDS[cmd_name][0]}.command is no click command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As ever, but ``help`` and what follows is that with ``--help``: it is what one tries first."""
+        if args == ["help"]:
+            click.echo(ctx.get_help())
+            ctx.exit(DONE)
+        return super().resolve_command(ctx, [*args[1:], "--help"] if args[0] == "help" else args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands by their table, so that a line is completed without loading them, and the options."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for completion
@@ -116,15 +128,14 @@ def cli(ctx: click.Context) -> None:
     execstore demo                       see it at work
     execstore ls --state Failed          what has failed
     execstore show e-1f3a                one execution, by the beginning of its ID
+    execstore help ls                    what a command does, and its options
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     settings = ctx.ensure_object(Settings)
     if settings.store_path is None:
         settings.store_path = os.environ.get("EXECSTORE_DIR") or DEFAULT_STORE
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
-        ctx.exit(USAGE)
+    help_without_command(ctx)
 
 
 class _WarningsToStderr(logging.Handler):
@@ -151,20 +162,23 @@ def run(arguments: Sequence[str], program: str | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], program: str | None) -> int:
+    settings = Settings()
     try:
-        result = cli.main(args=list(arguments), prog_name=program, standalone_mode=False)
+        result = cli.main(args=list(arguments), prog_name=program, standalone_mode=False, obj=settings)
         sys.stdout.flush()
     except click.exceptions.Abort:
         return INTERRUPTED
     except click.ClickException as error:
-        _complain(_sentence(error))
+        _complain(usage_sentence_of(error, arguments))
         return USAGE
     except ExecStoreError as error:
-        _complain(f"execstore: {error}")
+        _complain(f"execstore: {sentence_of(error)}")
         return exit_status_of(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        _complain(f"execstore: {where}{error.strerror or error}")
+        # Who reads only that something failed would do again what was done.
+        done = f"; {settings.done}" if error.filename == STANDARD_OUTPUT and settings.done else ""
+        _complain(f"execstore: {where}{error.strerror or error}{done}")
         return BROKEN
     except Exception as error:  # noqa: BLE001 (whatever it is, the user gets one line)
         if os.environ.get("EXECSTORE_DEBUG"):
@@ -175,12 +189,6 @@ def _run(arguments: Sequence[str], program: str | None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _sentence(error: click.ClickException) -> str:
-    message = " ".join(error.format_message().split()).rstrip(".")
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        return f"{error.ctx.command_path}: {message}; see '{error.ctx.command_path} --help'"
-    return f"execstore: {message}"
-
-
 def _complain(text: str) -> None:
-    click.echo(one_line(" ".join(text.split("\n"))), err=True)
+    with contextlib.suppress(OSError):  # the status still says it
+        click.echo(one_line(" ".join(text.split("\n"))), err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from execstore.addresses import connect, folder_of, without_password
+from execstore.cli.exit_status import USAGE
 from execstore.cli.times import TimeStyle
 from execstore.errors import (
     ExecutionNotFoundError,
@@ -29,6 +30,7 @@ __all__ = [
     "complete_states",
     "find_execution",
     "find_job_id",
+    "help_without_command",
     "json_option",
     "open_to_read",
     "open_to_write",
@@ -52,6 +54,8 @@ class Settings:
 
     store_path: str | None = None
     time_style: TimeStyle = TimeStyle.AGE
+    done: str = ""
+    """What has been changed so far, to be said if the result can't be: set once it is committed."""
 
     @property
     def path(self) -> str:
@@ -128,6 +132,13 @@ def time_options(function: _Function) -> _Function:
         help="Show times as nanoseconds since 1970.",
     )
     return utc(ns(function))
+
+
+def help_without_command(ctx: click.Context) -> None:
+    """End with the group's help, on stderr, if no command was given. For groups with ``invoke_without_command``."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(USAGE)
 
 
 def _parse_state(ctx: click.Context, parameter: click.Parameter, value: str | None) -> ExecutionState | None:

@@ -12,6 +12,7 @@ import click
 from execstore.cli.context import Settings, json_option
 from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json, print_lines
+from execstore.cli.sentences import sentence_of
 from execstore.errors import StoreReadOnlyError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def command(
         )
         with progress, _ending_by_signals(forwarder):
             report = forwarder.run(once=once)
+    settings.done = "what is told of was brought"
     if as_json:
         print_json(report.to_dict())
     else:
@@ -122,7 +124,7 @@ def _open_source(address: str) -> Store:
     try:
         writable = connect(address)
     except (StoreReadOnlyError, PermissionError) as error:
-        note(f"execstore: {one_line(str(error))}; nothing keeps its events until they are brought")
+        note(f"execstore: {one_line(sentence_of(error))}; nothing keeps its events until they are brought")
         return store
     store.close()
     return writable
