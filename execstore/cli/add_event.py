@@ -34,6 +34,7 @@ def command(
         execution = find_execution(store, execution_id)
         event = Event(topic, message, details=dict(details))
         store.add_execution_event(execution.id, event)
+    settings.done = f"the event was added to {execution.id}"
     if as_json:
         print_json({**event.to_dict(), "ExecutionID": execution.id})
     else:

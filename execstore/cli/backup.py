@@ -9,13 +9,14 @@ import click
 
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.exit_status import NO
+from execstore.cli.options import output_file_type
 from execstore.cli.output import note, one_line, print_json
 
 __all__ = ["command"]
 
 
 @click.command(name="backup")
-@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|-", type=output_file_type())
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, file: str, as_json: bool) -> None:

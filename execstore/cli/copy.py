@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from execstore.cli.context import json_option
+from execstore.cli.context import Settings, json_option
 from execstore.cli.exit_status import NO
 from execstore.cli.output import note, one_line, print_json, print_lines
 
@@ -37,6 +37,7 @@ def command(ctx: click.Context, *, source: str, destination: str, as_json: bool)
 
     with connect(source, read_only=True) as original, connect(destination) as copy:
         report = copy_store(original, copy)
+    ctx.ensure_object(Settings).done = "the copy was made" if report.ok else ""
     for sentence in report.differences:
         note(f"difference: {one_line(sentence)}")
     if as_json:

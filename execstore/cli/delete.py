@@ -38,13 +38,15 @@ def command(ctx: click.Context, *, ids: tuple[str, ...], yes: bool, as_json: boo
     execstore delete e-1f3a --yes
     execstore ls --state Cancelled --json | jq -r '.[].ID' | xargs -r execstore delete
     """
-    with open_to_write(ctx.ensure_object(Settings)) as store:
+    settings = ctx.ensure_object(Settings)
+    with open_to_write(settings) as store:
         whole = [_whole_id(ctx, store, prefix, yes=yes) for prefix in dict.fromkeys(ids)]
         deleted: list[Execution] = []
         with store.begin_tx() as transaction:
             for execution_id in dict.fromkeys(whole):
                 deleted.append(transaction.get_execution(execution_id))
                 transaction.delete_execution(execution_id)
+    settings.done = f"{deleted[0].id} was deleted" if len(deleted) == 1 else f"all {len(deleted)} were deleted"
     for execution in deleted:
         if as_json:
             print_json(execution.to_dict())

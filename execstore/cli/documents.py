@@ -11,12 +11,7 @@ from execstore.codec import CodecError, decode_strict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["file_argument_type", "read_document", "read_documents"]
-
-
-def file_argument_type() -> click.Path:
-    """The type of ``FILE|-``."""
-    return click.Path(exists=True, dir_okay=False, allow_dash=True)
+__all__ = ["read_document", "read_documents"]
 
 
 def read_document(stream: IO[bytes], name: str) -> Any:

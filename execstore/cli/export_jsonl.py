@@ -6,6 +6,7 @@ import click
 
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.exit_status import NO
+from execstore.cli.options import output_file_type
 from execstore.cli.transfer import output_file, parse_time, report_export
 from execstore.errors import InvalidExecutionError
 from execstore.states import ExecutionState
@@ -24,7 +25,7 @@ def _state(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 
 @click.command(name="jsonl")
-@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|-", type=output_file_type())
 @click.option("--job", metavar="JOB", help="Only executions of this job (its whole ID).")
 @click.option("--state", metavar="STATE", callback=_state, help="Only executions in this state.")
 @click.option(

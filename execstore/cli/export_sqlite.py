@@ -11,13 +11,14 @@ import click
 
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.exit_status import NO
+from execstore.cli.options import output_file_type
 from execstore.cli.transfer import report_export
 
 __all__ = ["command"]
 
 
 @click.command(name="sqlite")
-@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|-", type=output_file_type())
 @click.option("--append", is_flag=True, help="Bring an earlier export of this store up to date.")
 @json_option
 @click.pass_context

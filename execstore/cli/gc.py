@@ -41,6 +41,7 @@ def command(settings: Settings, *, retention: timedelta | None, dry_run: bool, a
     if not dry_run:
         with connect(settings.path) as store:
             report = store.collect_events(retention=retention)
+        settings.done = f"{report.events} events were removed"
     if as_json:
         print_json(report.to_dict())
         return

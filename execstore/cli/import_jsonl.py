@@ -8,13 +8,14 @@ import stat
 import click
 
 from execstore.cli.context import json_option
+from execstore.cli.options import input_file_type
 from execstore.cli.transfer import run_import
 
 __all__ = ["command"]
 
 
 @click.command(name="jsonl")
-@click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|-", type=input_file_type())
 @click.option("--merge", is_flag=True, help="Add to the store that is there; nothing in it is overwritten.")
 @json_option
 @click.pass_context

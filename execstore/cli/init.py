@@ -28,6 +28,7 @@ def command(settings: Settings, *, as_json: bool) -> None:
     except StoreNotFoundError:
         connect(settings.path).close()
         created = True
+        settings.done = "the store was created"
     if as_json:
         print_json({"path": path, "created": created})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from execstore.addresses import connect
 from execstore.cli.context import DEFAULT_STORE, Settings, complete_states
+from execstore.cli.streams import is_closed
 from execstore.cli.times import parse_duration
 from execstore.errors import ExecStoreError
 from execstore.states import ExecutionState
@@ -27,13 +29,39 @@ __all__ = [
     "detail_option",
     "event_option",
     "id_argument",
+    "input_file_type",
     "make_events",
     "older_than_option",
+    "output_file_type",
     "page_options",
     "states_option",
 ]
 
 _COMPLETIONS = 100
+
+
+class _InputFile(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-" and is_closed(sys.stdin):
+            self.fail("standard input is closed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _OutputFile(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-" and is_closed(sys.stdout):
+            self.fail("standard output is closed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def input_file_type() -> click.Path:
+    """The type of ``FILE|-`` that is read."""
+    return _InputFile(exists=True, dir_okay=False, allow_dash=True)
+
+
+def output_file_type() -> click.Path:
+    """The type of ``FILE|-`` that is written."""
+    return _OutputFile(dir_okay=False, allow_dash=True)
 
 
 def older_than_option(name: str, help_text: str, *, required: bool = False) -> Callable[[Any], Any]:

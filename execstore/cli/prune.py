@@ -53,6 +53,8 @@ def command(
         report = store.prune_executions(
             older_than=older_than, states=states or TERMINAL_STATES, dry_run=dry_run, keep_per_job=keep_per_job
         )
+    if not dry_run:
+        settings.done = f"{len(report.executions)} executions were removed"
     if as_json:
         print_json(report.to_dict())
         return

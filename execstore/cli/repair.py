@@ -61,6 +61,7 @@ def command(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
         with connect(settings.path) as store:
             report = store.repair()
         report = replace(report, actions=(*rebuilt, *report.actions))
+        settings.done = f"{len(report.actions)} things were mended"
         remaining = report.remaining
         if as_json:
             print_json(report.to_dict())

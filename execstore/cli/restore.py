@@ -7,13 +7,14 @@ import sys
 import click
 
 from execstore.cli.context import Settings, json_option
+from execstore.cli.options import input_file_type
 from execstore.cli.output import note, one_line, print_json
 
 __all__ = ["command"]
 
 
 @click.command(name="restore")
-@click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", metavar="FILE|-", type=input_file_type())
 @click.option(
     "--max-bytes",
     metavar="N",
@@ -35,6 +36,7 @@ def command(settings: Settings, *, file: str, max_bytes: int | None, as_json: bo
 
     folder = settings.need_folder("restore", "restore into a folder, and copy that with 'execstore copy'")
     report = Store.restore(sys.stdin.buffer if file == "-" else file, folder, max_bytes=max_bytes)
+    settings.done = "the store was restored"
     for name in report.clamped:
         note(f"the checkpoint of watcher {one_line(name)} was ahead of the log; it now is at its end")
     for problem in report.problems:

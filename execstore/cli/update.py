@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from execstore.cli.context import Settings, find_execution, json_option, open_to_write, state_option
-from execstore.cli.documents import file_argument_type, read_document
-from execstore.cli.options import detail_option, event_option, id_argument, make_events, states_option
+from execstore.cli.documents import read_document
+from execstore.cli.options import detail_option, event_option, id_argument, input_file_type, make_events, states_option
 from execstore.cli.output import one_line, print_json, print_lines
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["command"]
     "--new-values",
     "file",
     metavar="FILE|-",
-    type=file_argument_type(),
+    type=input_file_type(),
     help="Other members, as a JSON object of an execution that has only these.",
 )
 @click.option("--clear", metavar="FIELD", multiple=True, help="Set a field back (run_output, compute_state.message …).")
@@ -74,6 +74,7 @@ def command(
             clear,
         )
         stored = store.update_execution_state(request)
+    settings.done = f"{stored.id} was updated"
     if as_json:
         print_json(stored.to_dict())
     else:

@@ -66,6 +66,7 @@ def remove(settings: Settings, *, name: str, as_json: bool) -> None:
     with open_to_write(settings) as store:
         checkpoint = store.event_store.get_checkpoint(name)
         store.event_store.remove_checkpoint(name)
+    settings.done = f"{name} was removed"
     if as_json:
         print_json({"watcher_id": name, "checkpoint": checkpoint})
     else:

@@ -131,19 +131,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(path: Path, program_environment
     assert (process.returncode, stderr) == (-signal.SIGPIPE, b"")
 
 
-def test_a_full_disk_behind_stdout_is_told(path: Path, program_environment: dict[str, str]) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "execstore", "--store", str(path), "ls"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-            env=program_environment,
-            timeout=60,
-        )
-    assert (done.returncode, done.stderr) == (3, b"execstore: No space left on device\n")
-
-
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_it_names_what_to_install(
     tmp_path: Path, program_environment: dict[str, str], missing: str

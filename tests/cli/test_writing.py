@@ -94,6 +94,14 @@ def test_create_prints_a_line_of_json_for_each(execstore_cli: CommandLine, stdin
         ('{"ID": "x",\n"JobID": }', 2, [], "stdin: not JSON: line 2, column 10: "),
         ("\n{]", 2, [], "stdin: not JSON: line 2, column 2: "),
         ("5", 2, [], "stdin: invalid execution: must be an object, not int"),
+        (
+            '{"id": "x", "job_id": "j"}',
+            2,
+            [],
+            "stdin: invalid execution: it has no ID; members are written ID, ",
+        ),
+        (lines(document("x"), {"id": "y"}), 2, ["x"], "stdin, line 2: invalid execution: it has no ID; members are "),
+        ('{"ID": "x", "JobID": "j"}', 2, [], "stdin: invalid execution: it has no ComputeState; members are written "),
     ],
 )
 def test_what_can_t_be_created_is_named_by_its_place(
