@@ -379,7 +379,7 @@ def test_nothing_is_written_to_a_terminal(store: Store) -> None:
     with open(master, "rb", buffering=0) as screen, open(slave, "wb", buffering=0) as terminal:
         for destination in (terminal, os.ttyname(slave)):
             with pytest.raises(InvalidArgumentError, match="it is a terminal") as caught:
-                store.backup(destination)  # type: ignore[arg-type]
+                store.backup(destination)
             assert caught.value.argument == "destination"
         os.set_blocking(master, False)
         assert screen.read() is None, "there is nothing to read"
