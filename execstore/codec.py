@@ -81,7 +81,9 @@ def encode(value: Any, *, member: str = "") -> bytes:
 
 
 def encode_trusted(value: Any, *, member: str = "") -> bytes:
-    """As ``encode``, for a value that was read from JSON or has passed ``check``: its types aren't looked at again.
+    """As ``encode``, for a value that was read from JSON: its types aren't looked at.
+
+    To have passed ``check`` isn't enough: a mapping may say something else of itself (``__json__``).
 
     Raises:
         InvalidExecutionError: naming the place, where the value can't be written.

@@ -1,21 +1,24 @@
 """Leaving the job of an execution as the text that it is until somebody looks into it.
 
 A job is more than half of an execution, and most who read executions (a list, a count, an update of the state) never
-look into it. So its text is cut out before the rest is parsed, with ``null`` in its place. That must not hide damage:
-it is done only with a text that was parsed before, here in this process, and found to be a JSON object. Then the whole
-is JSON if the rest is, with the same value in every other place; a text that isn't known is parsed at once.
+look into it. So its text is cut out before the rest is parsed, with another one in its place. That must not hide
+damage: it is done only with a text that was parsed before, here in this process, and is a JSON object just as this
+program writes it. Then the whole is JSON if the rest is, with the same value in every other place, and the text may be
+written as it was read; a text that isn't known is parsed at once.
 
 An execution keeps its job over all its revisions, and a job's executions share it, so most texts are known.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Final, NamedTuple, TypeVar
 
 from execstore import codec
+from execstore.errors import InvalidExecutionError
 
-__all__ = ["LateJob", "Parsed", "decode_with_jobs_aside", "give_job", "unread_job"]
+__all__ = ["LateJob", "Parsed", "decode_with_jobs_aside", "give_job", "take_stand_in", "unread_job"]
 
 _KEPT_TEXTS: Final = 512
 _LARGEST_KEPT: Final = 16384
@@ -27,8 +30,12 @@ _NEWLINE: Final = ord("\n")
 _COMMA: Final = ord(",")
 
 
+# What stands for the first job, the second, and so on. Nobody can know it, so no text of a user's is taken for it.
+_STAND_IN: Final = f"job {os.urandom(8).hex()} "
+
+
 class Parsed(NamedTuple):
-    """A JSON value in which every job is ``None``, and the jobs in their order: a text, or what was made of it."""
+    """A JSON value with something else for every job, and the jobs in their order: a text, or what was made of it."""
 
     value: Any
     jobs: list[bytes | dict[str, Any]]
@@ -80,9 +87,10 @@ def decode_with_jobs_aside(data: bytes) -> Parsed | None:
                 return None
             if type(job) is not dict:
                 return None
-            _known.add(text)
+            if _is_as_written(job, text):
+                _known.add(text)
             jobs.append(job)
-        kept += (data[position:start], b"null")
+        kept += (data[position:start], b'"%b%d"' % (_STAND_IN.encode(), len(jobs) - 1))
         position = end
         start = data.find(_JOB, end)
     if not jobs:
@@ -92,6 +100,21 @@ def decode_with_jobs_aside(data: bytes) -> Parsed | None:
         return Parsed(codec.decode(b"".join(kept)), jobs)
     except codec.CodecError:
         return None
+
+
+def _is_as_written(job: dict[str, Any], text: bytes) -> bool:
+    try:
+        return codec.encode_trusted(job) == text
+    except InvalidExecutionError:  # NaN, say, which is read all the same
+        return False
+
+
+def take_stand_in(data: dict[str, Any], number: int) -> bool:
+    """Whether an execution's job, and no other member, is what stands for that of this number; it is ``None`` then."""
+    is_there: bool = data.get("Job") == f"{_STAND_IN}{number}"
+    if is_there:
+        data["Job"] = None
+    return is_there
 
 
 # --- in an execution --------------------------------------------------------------------------------------------------
@@ -112,13 +135,9 @@ def give_job(execution: _ModelT, job: bytes | dict[str, Any]) -> _ModelT:
 
 
 def unread_job(execution: object) -> bytes | None:
-    """The text of an execution's job if nobody looked into it, so that it can be written as it was read.
-
-    ``None`` also if it goes over several lines, which no program of this format wrote: a record has a line a member.
-    """
+    """The text of an execution's job if nobody looked into it, so that it can be written as it was read."""
     own = execution.__dict__
-    text: bytes | None = None if "job" in own else own.get(_JOB_TEXT)
-    return None if text is None or b"\n" in text else text
+    return None if "job" in own else own.get(_JOB_TEXT)
 
 
 class LateJob:

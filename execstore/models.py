@@ -137,7 +137,7 @@ class Execution:
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        usual = make_usual(cls, data, member)
+        usual = make_usual(cls, data, member) if cls is Execution else None  # others may have more to be made
         if usual is not None:
             return usual
         prefix = f"{member}." if member else ""
@@ -182,7 +182,7 @@ class Execution:
             InvalidExecutionError: naming the member that is wrong.
         """
         parsed = decode_with_jobs_aside(data)
-        if parsed is not None and len(parsed.jobs) == 1 and lacks_job(parsed.value):
+        if parsed is not None and len(parsed.jobs) == 1 and lacks_job(parsed.value, 0):
             return give_job(cls.from_dict(parsed.value), parsed.jobs[0])
         return cls.from_dict(codec.decode(data))
 
@@ -368,12 +368,11 @@ class ExecutionUpsert:
             CodecError: if it is no JSON.
             InvalidExecutionError: naming the member that is wrong.
         """
-        parsed = decode_with_jobs_aside(data)
+        parsed = decode_with_jobs_aside(data) if cls is ExecutionUpsert else None
         if parsed is not None and isinstance(parsed.value, dict):
             value, jobs = parsed
             executions = [each for each in (value.get("Current"), value.get("Previous")) if each is not None]
-            if len(jobs) == len(executions) and False not in map(lacks_job, executions):
-                # Only in the order in which this program writes them is it clear whose job is whose.
+            if len(jobs) == len(executions) and all(map(lacks_job, executions, range(2))):
                 upsert = make_usual_upsert(cls, value, Execution.from_dict, _read_events)
                 if upsert is not None:
                     if upsert.current is not None:

@@ -161,7 +161,7 @@ def update_execution_state(change: Change, request: UpdateExecutionRequest, rule
     now = _next_time(change, rules)
     merged = normalize_for_create(merge_execution(stored, request.new_values, request.clear))
     merged = merged.replace(revision=stored.revision + 1, create_time=stored.create_time, modify_time=now)
-    record = _encode(merged, rules, trusted=True)  # stored before, or validated above
+    record = _encode(merged, rules, trusted=not _brings_objects(request.new_values))
 
     _put_events(change, stored.id, prepared, now)
     change.put_record(EXECUTIONS, stored.id, record)
@@ -252,6 +252,18 @@ def store_event(change: Change, operation: Operation, object_type: str, object_j
 def _next_time(change: Change, rules: Rules) -> int:
     """Now, and later than any time that this store gave before: lists are ordered by it, so no two may be equal."""
     return max(rules.clock(), int(change.values.get(TIME, 0)) + 1)
+
+
+def _brings_objects(new_values: Execution) -> bool:
+    """Whether free JSON of the caller's gets into an execution that is updated with this."""
+    objects: list[object] = [new_values.job, new_values.allocated_resources, new_values.extra]
+    for state in (new_values.desired_state, new_values.compute_state):
+        objects += (state.details, state.extra)
+    if new_values.published_result is not None:
+        objects += (new_values.published_result.params, new_values.published_result.extra)
+    if new_values.run_output is not None:
+        objects.append(new_values.run_output.extra)
+    return not all(each is None or (type(each) is dict and not each) for each in objects)
 
 
 def _encode(execution: Execution, rules: Rules, *, trusted: bool = False) -> bytes:

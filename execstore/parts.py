@@ -72,7 +72,7 @@ class State(Generic[StateT]):
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        state = usual_state(cls, state_class, data)
+        state = usual_state(cls, state_class, data) if cls is State else None  # others may have more to be made
         if state is not None:
             return state
         return cls(
@@ -152,7 +152,7 @@ class Event:
             InvalidExecutionError: naming the member that is wrong.
         """
         data = {} if data is None else require_object(data, member)
-        event = _EVENT.make(cls, data)
+        event = _EVENT.make(cls, data) if cls is Event else None
         if event is not None:
             return _with_time(event, member)
         return cls(*cls._read_fields(data, member), extra=read_extra(data, cls.known_members))
@@ -248,7 +248,7 @@ class ExecutionEvent(Event):
     def from_dict(cls, data: Mapping[str, Any] | None, *, member: str = "") -> Self:
         """As ``Event.from_dict``, with ``ExecutionID``; one that the reference wrote has none, it reads ``""``."""
         data = {} if data is None else require_object(data, member)
-        event = _EXECUTION_EVENT.make(cls, data)
+        event = _EXECUTION_EVENT.make(cls, data) if cls is ExecutionEvent else None
         if event is not None:
             return _with_time(event, member)
         execution_id = read_text(data, "ExecutionID", member)
@@ -285,7 +285,7 @@ class SpecConfig:
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        spec = usual_spec(cls, data)
+        spec = usual_spec(cls, data) if cls is SpecConfig else None
         if spec is not None:
             return spec
         return cls(
@@ -340,7 +340,7 @@ class RunCommandResult:
             InvalidExecutionError: naming the member that is wrong.
         """
         require_object(data, member)
-        output = RUN_OUTPUT.make(cls, data)
+        output = RUN_OUTPUT.make(cls, data) if cls is RunCommandResult else None
         if output is not None:
             return output
         return cls(

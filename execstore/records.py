@@ -53,8 +53,8 @@ def encode_execution(execution: Execution, *, trusted: bool = False) -> bytes:
     """The record of an execution: ``{``, a line for each member, ``}``, each ended by a newline.
 
     Args:
-        trusted: its free JSON (job, resources, parameters, unknown members) came out of a record or has passed
-            ``check_execution``, so the types in it needn't be looked at again.
+        trusted: its free JSON (job, resources, parameters, unknown members) came out of a record, so the types in it
+            needn't be looked at.
 
     Raises:
         InvalidExecutionError: naming the member that can't be written.
@@ -188,7 +188,7 @@ def encode_event(event: Event, *, member: str = "") -> bytes:
         data = event.to_dict()
     except InvalidExecutionError as error:
         raise InvalidExecutionError(codec.inner_member(member, error.member), error.reason) from None
-    return codec.encode_trusted(data, member=member)
+    return codec.encode(data, member=member)
 
 
 def parse_event(data: bytes) -> Event:

@@ -49,14 +49,25 @@ def unshared(model: _T) -> _T:
 
 
 def _copy(value: Any) -> Any:
-    kind = value.__class__
-    if kind is dict:
-        # Most are empty.
-        if not value:
-            return {}
-        return {name: each if each.__class__ in _UNCHANGEABLE else _copy(each) for name, each in value.items()}
-    if kind is list:
-        return [_copy(each) for each in value]
-    if kind in _UNCHANGEABLE or isinstance(value, str | tuple):  # a tuple of models or texts
+    if value.__class__ is not dict and value.__class__ is not list:
+        return _copy_of_other(value)
+    copy = value.copy()
+    # Not recursive, since a job may be nested deeper than Python's stack.
+    pending = [copy] if copy else []
+    while pending:
+        target = pending.pop()
+        for key, each in target.items() if target.__class__ is dict else enumerate(target):
+            kind = each.__class__
+            if kind is dict or kind is list:
+                target[key] = inner = each.copy()
+                if inner:
+                    pending.append(inner)
+            elif kind not in _UNCHANGEABLE:
+                target[key] = _copy_of_other(each)
+    return copy
+
+
+def _copy_of_other(value: Any) -> Any:
+    if value.__class__ in _UNCHANGEABLE or isinstance(value, str | tuple):  # a tuple of models or texts
         return value
     return unshared(value)

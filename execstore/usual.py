@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from execstore.job_text import take_stand_in
 from execstore.members import Layout
 from execstore.parts import RUN_OUTPUT, RunCommandResult, SpecConfig, State, usual_spec, usual_state
 from execstore.states import DesiredState, ExecutionState
@@ -109,6 +110,6 @@ def make_usual_upsert(
     return upsert
 
 
-def lacks_job(data: Any) -> bool:
-    """Whether it is an execution whose job, and nothing else, can have been taken out."""
-    return isinstance(data, dict) and tuple(islice(data, 7)) == _FIRST_MEMBERS and data["Job"] is None
+def lacks_job(data: Any, number: int) -> bool:
+    """Whether it is an execution whose job, and nothing else, was taken out, as that of this number."""
+    return isinstance(data, dict) and tuple(islice(data, 7)) == _FIRST_MEMBERS and take_stand_in(data, number)

@@ -23,6 +23,7 @@ from execstore.models import (
     UpdateExecutionCondition,
     UpdateExecutionRequest,
 )
+from execstore.records import encode_execution
 from execstore.states import DesiredState, ExecutionState
 from execstore.timestamps import Timestamp
 
@@ -445,3 +446,19 @@ def test_an_upsert_writes_no_events_as_null_and_none_as_a_list() -> None:
     assert ExecutionUpsert(Execution()).to_dict()["Events"] is None
     assert ExecutionUpsert.from_dict({"Events": []}).events == ()
     assert list(ExecutionUpsert(Execution()).to_dict()) == ["Current", "Previous", "Events"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _NotedState(State[ExecutionState]):
+    notes: list[str] = dataclasses.field(default_factory=list, kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NotedExecution(Execution):
+    notes: list[str] = dataclasses.field(default_factory=list, kw_only=True)
+
+
+def test_a_class_of_somebodys_own_has_its_own_fields_too() -> None:
+    record = encode_execution(Execution(id="e", job_id="j", job={}, compute_state=State(ExecutionState.NEW)))
+    assert _NotedExecution.from_json(record).notes == []
+    assert _NotedState.from_dict({"StateType": "New"}).notes == []

@@ -181,6 +181,7 @@ class Event:
     object: Any
     timestamp: int
     _make_object: Callable[[], Any] | None = field(default=None, init=False, repr=False, compare=False)
+    _made: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def with_late_object(
@@ -194,6 +195,7 @@ class Event:
         assign(event, "object_type", object_type)
         assign(event, "timestamp", timestamp)
         assign(event, "_make_object", make_object)
+        assign(event, "_made", [])
         return event
 
     # Hidden from type checkers, which would otherwise take any attribute for possible.
@@ -205,7 +207,9 @@ class Event:
                 raise AttributeError(f"Event has no attribute {name!r}", name=name, obj=self)
             make_object = self._make_object
             if make_object is not None:
-                object.__setattr__(self, "object", make_object())
+                # Of several threads that come at once each makes one, and all take the first: appending is one step.
+                self._made.append(make_object())
+                object.__setattr__(self, "object", self._made[0])
                 object.__setattr__(self, "_make_object", None)
             # Set by now, if not by this thread then by the one that took make_object away.
             return object.__getattribute__(self, "object")

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from execstore.codec import CodecError
-from execstore.errors import DeserializationError, EventsCompactedError, ExecStoreError
+from execstore.errors import DeserializationError, EventsCompactedError, ExecStoreError, InvalidExecutionError
 from execstore.watcher.events import Event
 from execstore.watcher.lines import LineEnds, object_json, parse_line, parse_object
 
@@ -147,7 +147,7 @@ class LogReader:
         seq_num, _, object_type, _ = entry.ends
         try:
             return self._serializer.decode_json(object_type, entry.object_json(), seq_num)
-        except CodecError:
+        except (CodecError, InvalidExecutionError):
             # The line has more members than it should. As a whole it may be sound, or tell what is wrong.
             whole = parse_object(entry.line, seq_num)
         return self._serializer.decode(object_type, whole, seq_num)

@@ -112,7 +112,7 @@ class JSONSerializer:
         if object_type == _UPSERT and type(self).decode is JSONSerializer.decode:
             found: Any = self._find(object_type)
             try:
-                return found.from_json(object_json) if object_json != b"null" else None
+                return found.from_json(object_json) if object_json.strip() != b"null" else None
             except InvalidExecutionError as error:
                 raise _refusal(object_type, error, seq_num) from error
         return self.decode(object_type, codec.decode(object_json), seq_num)

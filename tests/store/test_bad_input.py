@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from execstore.errors import (
 from tests.support import listing, log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import StoreFactory
@@ -447,3 +448,32 @@ def test_writing_to_a_read_only_store(filled: Store, open_store: StoreFactory) -
         with pytest.raises(StoreReadOnlyError, match="it was opened read-only"):
             call()
     assert listing(reader.path) == before
+
+
+class _SaysSomethingElse(Mapping[str, str]):
+    """What JSON writers ask is not what it holds."""
+
+    def __getitem__(self, name: str) -> str:
+        return {"k": "1"}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["k"])
+
+    def __len__(self) -> int:
+        return 1
+
+    def __json__(self) -> str:
+        return '{"k":2}'
+
+
+def test_a_mapping_is_stored_as_what_was_checked(store: Store) -> None:
+    store.create_execution(make_execution("e").replace(extra={"m": _SaysSomethingElse()}))
+    new_values = Execution(
+        extra={"n": [_SaysSomethingElse()]}, compute_state=State(ExecutionState.UNDEFINED, details=_SaysSomethingElse())
+    )
+    store.update_execution_state(UpdateExecutionRequest("e", new_values))
+    store.add_execution_event("e", Event("t", "m", details=_SaysSomethingElse()))
+    execution = store.get_execution("e")
+    assert execution.extra == {"m": {"k": "1"}, "n": [{"k": "1"}]}
+    assert execution.compute_state.details == {"k": "1"}
+    assert store.get_execution_events("e")[-1].details == {"k": "1"}

@@ -5,16 +5,19 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from execstore import Event
+from execstore.records import encode_execution
 from execstore.unshared import unshared
 from tests.strategies import executions_of
 from tests.support import make_execution
 
 if TYPE_CHECKING:
     from execstore import Execution, Store
+    from tests.conftest import StoreFactory
 
 OBJECTS = st.dictionaries(
     st.text(max_size=3),
@@ -67,3 +70,15 @@ def test_what_one_caller_does_to_a_job_no_other_one_sees(store: Store) -> None:
         (event,) = store.get_execution_events("e1")
         assert event.details == {"a": "b"}
         event.details["mine"] = "x"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("field", ["job", "allocated_resources", "extra"])
+def test_what_is_nested_deeper_than_pythons_stack_is_read_again_and_again(field: str, open_store: StoreFactory) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    store = open_store()
+    created = store.create_execution(make_execution("deep").replace(**{field: {"x": nested}}))
+    for _ in range(4):  # read, kept, and copied
+        for found in (store.get_execution("deep"), *store.get_executions(created.job_id)):
+            assert encode_execution(found) == encode_execution(created)

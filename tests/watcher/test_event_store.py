@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import time
 import weakref
@@ -806,6 +807,8 @@ def test_a_sealed_line_with_more_members_than_it_should_have_is_read_whole(
     log.append_line(sealed(head % (3, b"ExecutionUpsert") + b'{"Current":7},"timestamp":5'))
     log.append_line(sealed(head % (4, b"ExecutionUpsert") + b'{"Current":,"timestamp":5'))
     log.append_line(sealed(head % (5, b"ExecutionUpsert") + b'null,"timestamp":5'))
+    log.append_line(sealed(head % (6, b"ExecutionUpsert") + b' null,"timestamp":5'))
+    log.append_line(head % (7, b"ExecutionUpsert") + b'{"Current":{"ID":"e","x":NaN}},"timestamp":5}')
     events = event_store.get_events(after(0), timeout=0).events
     assert events[0].object == {"a": 1}
     assert events[1].object == ExecutionUpsert()
@@ -814,6 +817,8 @@ def test_a_sealed_line_with_more_members_than_it_should_have_is_read_whole(
     with pytest.raises(DeserializationError, match="event 4 is not JSON"):
         _ = events[3].object
     assert events[4].object is None
+    assert events[5].object is None
+    assert math.isnan(events[6].object.current.extra["x"])
 
 
 def test_a_serializers_own_decode_is_asked_for_every_type(log: WatchedLog) -> None:

@@ -204,3 +204,22 @@ def test_a_thread_that_finds_the_object_made_by_another_takes_that() -> None:
 def test_get_request_refuses_wrong_types(arguments: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{next(iter(arguments))}: is of type "):
         GetEventsRequest(**{"event_iterator": EventIterator.latest(), **arguments})  # type: ignore[arg-type]
+
+
+def test_all_threads_are_given_the_same_late_object() -> None:
+    """Both look at once: the second one comes while the first one makes it."""
+    together = threading.Barrier(2)
+
+    def make() -> object:
+        together.wait(timeout=60)
+        return object()
+
+    event = Event.with_late_object(1, Operation.CREATE, "T", make, 5)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(event.object)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert found[0] is found[1] is event.object
