@@ -107,7 +107,7 @@ def command(
         )
         with progress, _ending_by_signals(forwarder):
             report = forwarder.run(once=once)
-    settings.done = "what is told of was brought"
+    settings.done = f"{report.events} events were brought"
     if as_json:
         print_json(report.to_dict())
     else:

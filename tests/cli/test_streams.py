@@ -137,13 +137,15 @@ def test_what_was_changed_is_said_where_stdout_is_full(
     assert said("gc", "--older-than", "0").endswith(" events were removed")
     assert said("repair") == "0 things were mended"
     assert said("--store", str(tmp_path / "new"), "init", "--json") == "the store was created"
+    forwarding = ("forward", "--to", str(tmp_path / "central"), "--node", "n-1", "--once")
+    assert said(*forwarding).endswith(" events were brought")
     assert said("copy", str(path), str(tmp_path / "copy")) == "the copy was made"
     with Store(path) as store:
         store.event_store.store_checkpoint("w", 1)
         assert run("", "backup", str(tmp_path / "b.tar"))[0] == 0
     assert said("watchers", "remove", "w") == "w was removed"
     assert said("--store", str(tmp_path / "restored"), "restore", str(tmp_path / "b.tar")) == "the store was restored"
-    for made in ("new", "copy", "restored"):
+    for made in ("new", "central", "copy", "restored"):
         with Store(tmp_path / made, read_only=True) as store:
             assert store.verify().ok
 
