@@ -12,7 +12,7 @@ import click
 from execstore.cli.context import Settings, json_option, open_to_read
 from execstore.cli.exit_status import NO
 from execstore.cli.options import output_file_type
-from execstore.cli.transfer import report_export
+from execstore.cli.transfer import refuse_terminal, report_export
 
 __all__ = ["command"]
 
@@ -36,6 +36,7 @@ def command(ctx: click.Context, *, file: str, append: bool, as_json: bool) -> No
 
     if append and file == "-":
         raise click.UsageError("--append needs a file")
+    refuse_terminal(file)
     with open_to_read(ctx.ensure_object(Settings)) as store:
         if file == "-":
             with tempfile.TemporaryDirectory(prefix="execstore-") as folder:

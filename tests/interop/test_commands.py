@@ -272,6 +272,25 @@ def test_the_folder_that_is_missing_is_named(command: Callable[..., Run], real_s
     assert command("--store", real_store, "export", kind, "/no/such/file") == (3, "", said)
 
 
+@pytest.mark.parametrize("arguments", [("export", "sqlite", "-"), ("backup", "-")])
+def test_nothing_binary_goes_to_a_terminal(real_store: Path, arguments: tuple[str, ...]) -> None:
+    master, slave = os.openpty()
+    with open(master, "rb", buffering=0) as screen, open(slave, "wb", buffering=0) as terminal:
+        done = subprocess.run(
+            [sys.executable, "-m", "execstore", "--store", str(real_store), *arguments],
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(execstore.__file__).parent.parent)},
+            text=True,
+            check=False,
+        )
+        os.set_blocking(master, False)
+        assert screen.read() is None, "there is nothing to read"
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is a terminal" in done.stderr
+    assert "name a file, or lead" in done.stderr
+
+
 def test_sqlite_to_stdout(real_store: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert run(["--store", str(real_store), "export", "sqlite", "-"], "execstore") == 0
     captured = capfdbinary.readouterr()
