@@ -28,6 +28,15 @@ def test_the_ten_lines_do_what_the_readme_says(tmp_path: Path) -> None:
     assert (tmp_path / "my-store/idx_executions_by_state/Running/e-1").is_symlink(), "as the tree shows"
 
 
+def test_every_call_that_is_named_is_there() -> None:
+    from execstore import Store
+
+    table = README[README.index("| to | call |") : README.index("## Examples")]
+    names = [name.removeprefix("Store.") for name in re.findall(r"`((?:Store\.)?[a-z_]+)`", table)]
+    assert len(names) >= 20
+    assert [name for name in names if not hasattr(Store, name)] == []
+
+
 def test_every_folder_of_the_tree_is_shown(tmp_path: Path) -> None:
     from execstore import Store
 
@@ -125,7 +134,7 @@ def test_every_command_works(folder: Path, command: str) -> None:
             timeout=60,
         )
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), (line, done.stderr)
-        assert done.stdout or "export" in line or "--textfile" in line
+        assert done.stdout or "export" in line or "--textfile" in line or line.endswith(" init")
 
 
 def test_there_are_commands_to_try() -> None:
