@@ -56,6 +56,7 @@ from execstore.errors import (
     ExecutionNotFoundError,
     InvalidExecutionError,
     InvalidExecutionStateError,
+    NotAStoreError,
     StoreBusyError,
     StoreFullError,
 )
@@ -367,4 +368,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotAStoreError as error:
+        sys.exit(str(error))

@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from execstore import Execution, ExecutionState, State, Store, UpdateExecutionRequest
-from execstore.errors import ExecutionsNotFoundForJobError
+from execstore.errors import ExecutionsNotFoundForJobError, NotAStoreError
 
 JOB_ID = "j-pair"
 HALVES = ("e-left", "e-right")
@@ -78,4 +78,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotAStoreError as error:
+        sys.exit(str(error))

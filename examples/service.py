@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -276,4 +277,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except errors.NotAStoreError as error:
+        sys.exit(str(error))

@@ -22,7 +22,12 @@ from execstore import (
     UpdateExecutionCondition,
     UpdateExecutionRequest,
 )
-from execstore.errors import ExecutionAlreadyExistsError, InvalidExecutionRevisionError, TransactionOpenError
+from execstore.errors import (
+    ExecutionAlreadyExistsError,
+    InvalidExecutionRevisionError,
+    NotAStoreError,
+    TransactionOpenError,
+)
 
 LIMIT_SECONDS = 10.0
 
@@ -126,4 +131,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotAStoreError as error:
+        sys.exit(str(error))

@@ -102,6 +102,27 @@ def test_a_row_that_makes_no_sense_is_named(examples: Examples, tmp_path: Path) 
         assert sum(store.counts().values()) == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("edge_agent.py", "--store", "other", "--inbox", "inbox", "--once"),
+        ("second_process.py", "other"),
+        ("service.py", "--store", "other", "--port", "0"),
+        ("transactions.py", "other"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_folder_that_is_no_store_is_a_sentence(
+    examples: Examples, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    process = examples.start(*arguments)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, stdout, stderr.count("\n")) == (1, "", 1)
+    assert stderr.startswith("other is not a store: ")
+
+
 def test_a_mistyped_database_or_store_is_a_sentence(examples: Examples, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").touch()
