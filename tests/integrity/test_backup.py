@@ -376,6 +376,7 @@ def test_a_folder_that_is_not_there_is_told(store: Store, tmp_path: Path) -> Non
 def test_nothing_is_written_to_a_terminal(store: Store) -> None:
     fill(store)
     master, slave = os.openpty()
+    os.set_blocking(slave, False)  # what nobody reads would make it wait
     with open(master, "rb", buffering=0) as screen, open(slave, "wb", buffering=0) as terminal:
         for destination in (terminal, os.ttyname(slave)):
             with pytest.raises(InvalidArgumentError, match="it is a terminal") as caught:

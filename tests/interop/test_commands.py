@@ -19,6 +19,7 @@ from execstore.cli.app import run
 from execstore.interop.bacalhau import BacalhauDatabase
 from execstore.interop.importing import import_new
 from execstore.timestamps import Timestamp
+from tests.support import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,6 +284,7 @@ def test_nothing_binary_goes_to_a_terminal(real_store: Path, arguments: tuple[st
             env={**os.environ, "PYTHONPATH": str(Path(execstore.__file__).parent.parent)},
             text=True,
             check=False,
+            timeout=PATIENCE_SECONDS,  # what nobody reads would make it wait
         )
         os.set_blocking(master, False)
         assert screen.read() is None, "there is nothing to read"
