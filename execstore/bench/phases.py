@@ -1,4 +1,4 @@
-"""Where the time of a write goes: which calls to the system take how much of it, and what is left for Python.
+"""Where the time of an operation goes: which calls to the system take how much of it, and what is left for Python.
 
 Every call of the engine to the system goes through its seam, so it is there that they are timed. Timing one takes about
 a microsecond, which is part of what is called Python here.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from execstore.bench.adapters.execstore_ import ExecstoreAdapter
 from execstore.bench.measure import Measurement
-from execstore.bench.workloads import Plan
+from execstore.bench.workloads import BY_NAME, Plan
 from execstore.store import Store
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree_engine import open_tree
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_phases"]
 
-_OPERATIONS: Final = ("create", "update", "add_event", "delete")
+_OPERATIONS: Final = ("create", "update", "add_event", "delete", "get", "list_job", "live", "events", "watch")
 #: What each call to the system is for; see ``tree.seam``.
 _PHASES: Final = {
     "flush": ("flush",),
@@ -87,9 +87,9 @@ class _TimedAdapter(ExecstoreAdapter):
 
 
 def measure_phases(folder: str, *, quick: bool = False) -> Iterator[Measurement]:
-    """Each writing operation: the median of a call, and of its parts, in microseconds. One writer, 1,000 executions.
+    """Each operation: the median of a call, and of its parts, in microseconds. One caller, 1,000 executions.
 
-    The parts' medians needn't add up to the whole's.
+    The parts' medians needn't add up to the whole's. A part that an operation doesn't have is left out.
     """
     place = os.path.join(folder, "phases")
     os.mkdir(place)
@@ -106,7 +106,7 @@ def measure_phases(folder: str, *, quick: bool = False) -> Iterator[Measurement]
                     samples[name] += found
         for name in _OPERATIONS:
             parts = {part: _median_us([each[part] for each in samples[name]]) for part in samples[name][0]}
-            yield Measurement(name.replace("_", " "), "us", parts)
+            yield Measurement(BY_NAME[name].title, "us", {part: taken for part, taken in parts.items() if taken})
     finally:
         adapter.close()
 

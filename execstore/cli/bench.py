@@ -225,7 +225,7 @@ def watch(*, quick: bool, folder: str | None, as_json: bool) -> None:
 @_folder_option("Make the store in a new folder here, to measure another disk.")
 @json_option
 def phases(*, quick: bool, fresh: str | None, folder: str | None, as_json: bool) -> None:
-    """Measure where the time of a write goes: the flush, the other calls to the system, Python."""
+    """Measure where the time of an operation goes: the flush, the other calls to the system, Python."""
     from execstore.bench.phases import measure_phases  # noqa: PLC0415 (help doesn't need it)
 
     with _place({"flush_ms": None, "fresh": fresh, "sizes": None, "folder": folder}) as made:

@@ -253,11 +253,13 @@ def test_a_run_measures_all_that_it_says(result: dict[str, Any]) -> None:
     assert all(size > 0 for size in large["disk_bytes"].values())
 
 
-def test_the_phases_of_a_write_are_all_of_it(tmp_path: Path) -> None:
+def test_the_phases_of_an_operation_are_all_of_it(tmp_path: Path) -> None:
     found = {measured.name: measured.values for measured in measure_phases(str(tmp_path), quick=True)}
-    assert list(found) == ["create", "update", "add event", "delete"]
-    for values in found.values():
-        assert all(values[phase] > 0 for phase in ("whole", "flush", "files and links", "journal and head", "Python"))
+    assert list(found)[:4] == ["create", "update", "add event", "delete"]
+    assert len(found) == 9
+    for number, values in enumerate(found.values()):
+        assert {"whole", "journal and head", "Python"} <= values.keys()
+        assert (number < 4) == ("flush" in values) == ("files and links" in values)
         assert max(values.values()) == values["whole"]
 
 
