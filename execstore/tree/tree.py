@@ -169,10 +169,11 @@ class Tree:
     @staticmethod
     def _make_place(path: str, *, may_create: bool) -> None:
         try:
-            if os.path.isdir(path):
-                return
             if os.path.lexists(path):
-                raise NotAStoreError(path, "it is not a folder")
+                # Asked in this order, since somebody may be making it.
+                if not os.path.isdir(path):
+                    raise NotAStoreError(path, "it is not a folder")
+                return
             if not may_create:
                 raise StoreNotFoundError(path)
             # Each folder on the way that is made here must have its name on disk, in the folder above it.

@@ -521,3 +521,18 @@ def test_no_descriptor_is_left_behind(open_tree: Callable[..., Tree], path: str)
         tree.close()
         del tree
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_somebody_makes_at_that_moment_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "store")
+    ask = os.path.lexists
+
+    def made_meanwhile(asked: str) -> bool:
+        if asked == path and not ask(path):
+            os.mkdir(path)
+        return ask(asked)
+
+    monkeypatch.setattr(os.path, "lexists", made_meanwhile)
+    with pytest.raises(StoreNotFoundError):
+        Tree(path, LAYOUT, read_only=True)
+    Tree(path, LAYOUT, journal_bytes=8192).close()
