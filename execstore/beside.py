@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["give_name", "make_file", "make_folder"]
 
@@ -17,19 +22,15 @@ def make_file(target: str) -> tuple[int, str]:
     Raises: OSError that names the folder: there is none, it may not be written to, …
     """
     folder, name = os.path.split(target)
-    try:
+    with _errors_of(folder):
         return tempfile.mkstemp(prefix=f".{name[:_NAME_LENGTH]}.", dir=folder)
-    except OSError as error:
-        raise _of_folder(error, folder) from error
 
 
 def make_folder(target: str, doing: str) -> str:
     """The same for a folder, whose name says what is being done; returns its path."""
     folder, name = os.path.split(target)
-    try:
+    with _errors_of(folder):
         return tempfile.mkdtemp(prefix=f".{name[:_NAME_LENGTH]}.{doing}-", dir=folder)
-    except OSError as error:
-        raise _of_folder(error, folder) from error
 
 
 def give_name(path: str, target: str) -> None:
@@ -40,14 +41,19 @@ def give_name(path: str, target: str) -> None:
         raise OSError(error.errno, error.strerror, target) from error
 
 
-def _of_folder(error: OSError, folder: str) -> OSError:
-    reason = error.strerror
+@contextlib.contextmanager
+def _errors_of(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, _reason(error, folder), folder) from error
+
+
+def _reason(error: OSError, folder: str) -> str | None:
     if isinstance(error, PermissionError):
-        reason = "this folder may not be written to"
-    elif os.path.isdir(folder):
-        pass  # it is full, the medium is read-only …
-    elif os.path.lexists(folder):
-        reason = "it is no folder"
-    elif isinstance(error, FileNotFoundError):
-        reason = "there is no such folder"
-    return OSError(error.errno, reason, folder)
+        return "this folder may not be written to"
+    if os.path.isdir(folder):
+        return error.strerror  # it is full, the medium is read-only …
+    if os.path.lexists(folder):
+        return "it is no folder"
+    return "there is no such folder" if isinstance(error, FileNotFoundError) else error.strerror
