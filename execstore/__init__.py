@@ -1,6 +1,6 @@
 """execstore: an execution store on plain files, changed atomically, followed live, with no database behind it.
 
-``Store`` is where to begin; the README has ten lines that use it. ``connect`` opens one by an address, which needn't be
+``Store`` is where to begin; the README shows it at work under "From Python". ``connect`` opens one by an address, which needn't be
 that of a folder.
 """
 
