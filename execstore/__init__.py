@@ -1,7 +1,7 @@
 """execstore: an execution store on plain files, changed atomically, followed live, with no database behind it.
 
-``Store`` is where to begin; the README shows it at work under "From Python". ``connect`` opens one by an address, which needn't be
-that of a folder.
+``Store`` is where to begin; the README shows it at work under "From Python". ``connect`` opens one by an address, which
+needn't be that of a folder.
 """
 
 from __future__ import annotations
