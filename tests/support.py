@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from execstore import Store, watcher
+    from execstore.tree.tree import Tree
 
 __all__ = [
     "DATA",
     "PATIENCE_SECONDS",
     "ROOT",
     "FakeClock",
+    "die",
     "docker_execution",
     "full_execution",
     "in_child",
@@ -121,6 +124,18 @@ def python(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         env=environment,
         **options,
     )
+
+
+def die(tree: Tree) -> None:
+    """What the kernel does to a process that was killed: its locks and descriptors go, nothing else happens.
+
+    Its threads would go, too. Here, what it has begun beside its commits must end first: it would find its descriptors
+    closed, and take that for a disk that failed.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "execstore-retirement":
+            thread.join(PATIENCE_SECONDS)
+    tree.abandon()
 
 
 def in_child(work: Callable[[], object]) -> str:

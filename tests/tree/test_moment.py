@@ -15,6 +15,7 @@ from execstore.errors import StoreBusyError, StoreFailedError
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.layout import Layout
 from execstore.tree.tree import Tree
+from tests.support import die
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,7 +239,7 @@ def test_of_a_store_that_was_cut_off_it_is_what_the_next_opening_makes(handles: 
     for _ in range(6):
         with contextlib.suppress(Exception):  # the disk refuses; how that is told is tested elsewhere
             writer.write()
-    writer.tree.abandon()
+    die(writer.tree)
     reader = handles(read_only=True)
     before = handles.files()
     files, moment = take(reader)

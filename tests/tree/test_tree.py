@@ -23,6 +23,7 @@ from execstore.tree import publish as publish_module
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.layout import Layout
 from execstore.tree.tree import Tree
+from tests.support import die
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,11 +104,6 @@ def write(tree: Tree, key: str, text: str = "") -> None:
 
 def keys(tree: Tree) -> list[str]:
     return sorted(tree.read(lambda reader: reader.record_names("records")))
-
-
-def die(tree: Tree) -> None:
-    """What the kernel does to a process that was killed: its locks and descriptors go, nothing else happens."""
-    tree.abandon()
 
 
 def stage_only(tree: Tree, key: str) -> None:
