@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from execstore.cli.context import json_option
+from execstore.cli.interrupts import terminated_like_interrupted
 from execstore.cli.output import note, print_json, print_lines
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     with every fsync, the floor (one write and flush of as many bytes) and relaxed (execstore without flushes). Others
     that use the machine meanwhile spoil the figures.
     """
+    ctx.with_resource(terminated_like_interrupted())  # what was mounted is unmounted, what was begun removed
     if ctx.invoked_subcommand is not None:
         return 0
     return _compare(options)

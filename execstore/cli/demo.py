@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from execstore.cli.context import Settings, json_option
+from execstore.cli.interrupts import terminated_like_interrupted
 from execstore.cli.output import note, one_line, print_json, print_lines, terminal_width
 from execstore.cli.table import cut, state_colour
 from execstore.errors import ExecutionsNotFoundForJobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from execstore import Execution, Store
     from execstore.demo.jobs import Job
     from execstore.demo.node import RunReport
@@ -70,26 +66,13 @@ def command(
     place = settings if directory is None else Settings(directory)
     path = place.need_folder("demo", "it shows the files that it leaves; give it a folder")
     jobs = read_job_folder(job_folder if job_folder is not None else packaged_job_folder())
-    with Store(path) as store, node_lock(path), _terminated_like_interrupted():
+    with Store(path) as store, node_lock(path), terminated_like_interrupted():
         with progress(live=sys.stderr.isatty(), colour=not os.environ.get("NO_COLOR")) as observer:
             report = Node(store, workers=workers, observer=observer).run(jobs, again=again)
         if as_json:
             print_json(_document(path, store, jobs, report))
         else:
             _print_report(path, store, jobs, report)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the node in the same orderly way as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _executions(store: Store, jobs: list[Job]) -> list[Execution]:

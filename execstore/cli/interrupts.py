@@ -1,4 +1,4 @@
-"""Ctrl-C while something is written waits until that is done: a lock that it came between would stay taken."""
+"""Signals that end the program: held back while something is written, and all of them in an orderly way."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["held_back"]
+__all__ = ["held_back", "terminated_like_interrupted"]
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Do what is inside as a whole; the first Ctrl-C takes effect behind it, a second one at once."""
+    """Do what is inside as a whole; the first Ctrl-C takes effect behind it, a second one at once.
+
+    A lock that it came between would stay taken.
+    """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield  # others neither get the signal nor may say who does, or somebody else sees to it
@@ -35,3 +38,16 @@ def held_back() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if has_come:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end what is inside in the same orderly way as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from execstore.bench.phases import measure_phases
 from execstore.bench.plot import _panels, plot
 from execstore.bench.workloads import BY_NAME, OPERATIONS, Plan, execution_id, job_id
 from execstore.cli.app import run
+from tests.support import PATIENCE_SECONDS, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,6 +210,19 @@ def test_a_contender_that_is_not_to_be_had_says_why(tmp_path: Path, monkeypatch:
         command_line("bbolt", str(tmp_path))
     with pytest.raises(Unavailable, match=r"mkfs|root"):
         fresh_file_system("ext4", str(tmp_path)).__enter__()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_terminated_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    arguments = ("-m", "execstore", "bench", "--on", str(tmp_path), "--only", "execstore,create", "--rounds", "1000")
+    with python(*arguments, stderr=subprocess.PIPE) as bench:
+        assert bench.stderr is not None
+        assert "filling" in bench.stderr.readline()
+        assert len(os.listdir(tmp_path)) == 1
+        bench.terminate()
+        _, rest = bench.communicate(timeout=PATIENCE_SECONDS)
+    assert bench.returncode == -signal.SIGINT
+    assert "Traceback" not in rest
     assert os.listdir(tmp_path) == []
 
 
