@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from execstore.tree.recovery import read_format
 from execstore.tree.segments import LogState
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 
     from execstore.engine import EngineOptions
     from execstore.notify import Notifier
-    from execstore.tree.change import Change
     from execstore.tree.reader import Reader
     from execstore.tree.retirement import RunLater
     from execstore.tree.seam import FileSystem
 
 __all__ = ["TreeDetails", "TreeEngine", "open_tree"]
-
-_T = TypeVar("_T")
 
 
 class TreeEngine(Tree):
@@ -57,17 +54,6 @@ class TreeEngine(Tree):
         from execstore.notify import open_notifier  # noqa: PLC0415 - only who waits pays for it
 
         return open_notifier(self.head_path)
-
-    def change(self, operation: Callable[[Change], _T]) -> _T:
-        """See ``Engine``. Other writers wait, so ``operation`` is called once."""
-        change = self.begin()
-        try:
-            result = operation(change)
-        except BaseException:
-            self.reject(change)
-            raise
-        self.commit(change)
-        return result
 
 
 class TreeDetails(TypedDict, total=False):

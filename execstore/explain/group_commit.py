@@ -35,7 +35,7 @@ class _SlowDisk:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._written: set[str] = set()
+        self._written = 0
         self._all = threading.Event()
         self._held = False
         self.on = False
@@ -50,8 +50,8 @@ class _SlowDisk:
     def after(self, call: Call) -> None:
         """For ``Recording.after``."""
         if self.on and call.path in JOURNAL_PATHS and call.changes:
-            self._written.add(call.thread)
-            if len(self._written) == len(THREADS):
+            self._written += 1
+            if self._written == len(THREADS):
                 self._all.set()
 
 
@@ -62,6 +62,7 @@ def explain(place: Place, *, lies: bool = False) -> Iterator[Part]:
         (
             f"{', '.join(THREADS)} each create one execution, at the same moment, in one store.",
             "Waiting for the disk is what takes time. A flush covers all that was written before it, whoever wrote it.",
+            "Who comes first writes for those who come meanwhile, too.",
             "To be seen on any disk, the first flush is slowed down: it is held until all have written.",
             "All else is as it happened, just now.",
         ),

@@ -57,17 +57,18 @@ class Lock:
         self.was_contended = False  # whether its holder had to wait for it
         self._descriptor = fs.open(path, write=write)
 
-    def acquire(self) -> None:
+    def acquire(self, timeout_seconds: float | None = None) -> None:
         """Wait for the lock.
 
         Raises:
-            StoreBusyError: it wasn't had within the timeout.
+            StoreBusyError: it wasn't had within the timeout, or its own.
         """
-        if not self._threads.acquire(timeout=max(self._timeout_seconds, 0)):
+        seconds = max(self._timeout_seconds if timeout_seconds is None else timeout_seconds, 0)
+        if not self._threads.acquire(timeout=seconds):
             raise self.busy()
         try:
             if not self._fs.try_lock(self._descriptor):
-                self._wait()
+                self._wait(seconds)
         except BaseException:
             self._release_to_threads()
             raise
@@ -88,7 +89,7 @@ class Lock:
             taken = self._fs.try_lock(self._descriptor)
             if not taken:
                 had_to_wait = True
-                taken = self._wait(is_done)
+                taken = self._wait(self._timeout_seconds, is_done)
             self.was_contended = had_to_wait
         finally:
             if not taken:
@@ -156,9 +157,9 @@ class Lock:
 
     __del__ = close  # see RealFileSystem.__del__
 
-    def _wait(self, is_done: Callable[[], bool] | None = None) -> bool:
+    def _wait(self, timeout_seconds: float, is_done: Callable[[], bool] | None = None) -> bool:
         started = time.monotonic()
-        deadline = started + self._timeout_seconds
+        deadline = started + timeout_seconds
         pause = _SHORTEST_WAIT_SECONDS
         while not self._fs.try_lock(self._descriptor):
             if is_done is not None and is_done():

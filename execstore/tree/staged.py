@@ -92,7 +92,8 @@ class Staged:
         """This handle wrote another one."""
         self._records.append(record)
         self._own.add(record.transaction)
-        self._layer = None
+        if self._layer is not None:
+            self._layer.apply(record.steps)
 
     def forget(self, published: int) -> None:
         """Those up to this transaction are published."""

@@ -34,6 +34,7 @@ from execstore.errors import (
 from execstore.tree import recovery, reserve
 from execstore.tree.access import warn_once
 from execstore.tree.change import Change
+from execstore.tree.combining import Combining
 from execstore.tree.durable import sync_folder
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.grouping import Grouping
@@ -139,6 +140,7 @@ class Tree:
         self._failure: str | None = None
         self._closed = False
         self._grouping = Grouping()
+        self._combining = Combining()
         self._kept = Kept(kept_bytes)
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
@@ -396,6 +398,19 @@ class Tree:
 
     # --- changing ---
 
+    def change(self, operation: Callable[[Change], _T]) -> _T:
+        """Do one change: call ``operation`` with an empty one, commit it, and give what ``operation`` returned.
+
+        Another thread that changes the tree at the same time may do it along with its own; see
+        `execstore.tree.combining`. ``operation`` is called again if that thread was interrupted in it.
+
+        Raises:
+            Exception: what ``operation`` raises. Nothing happened then; as in `reject`.
+            StoreError: what `begin` and `commit` raise.
+        """
+        self._check_writable()
+        return self._combining.change(operation, self, self._timeout_seconds)
+
     def begin(self) -> Change:
         """Take the change lock and give an empty change. It must end in `commit` or `rollback`.
 
@@ -421,24 +436,29 @@ class Tree:
 
     def _begin_locked(self) -> Change:
         try:
+            return self.next_change(is_first=True)
+        except BaseException:
+            self._change_lock.release()
+            raise
+
+    def next_change(self, *, is_first: bool) -> Change:
+        """See ``combining.Committer``."""
+        try:
             self._check_open()
-            head = self._begun_at = self.settled_head()
-            if not self._reserve_whole:
-                self._refill_reserve()
-            self._staged.refresh(head)
+            if is_first:
+                self._begun_at = self.settled_head()
+                if not self._reserve_whole:
+                    self._refill_reserve()
+                self._staged.refresh(self._begun_at)
+            head = self._begun_at
             return self._new_change(self._staged.layers(), self._staged.values_after(head), head.published)
         except OSError as error:
-            self._change_lock.release()
             if isinstance(error, ExecStoreError):
                 raise
             raise refused_before(self.path, error) from error
         except StoreFullError as error:
-            self._change_lock.release()
             if error.committed:  # that is an earlier change, which can't be shown yet
                 raise StoreFullError(self.path, error.reason) from error
-            raise
-        except BaseException:
-            self._change_lock.release()
             raise
 
     def _new_change(self, layers: Sequence[Overlay], values: Mapping[str, Any], published: int) -> Change:
@@ -475,10 +495,10 @@ class Tree:
         """
         staged = self._staged.newest
         self.rollback(change)
-        self._await(staged)
+        self.await_shown(staged)
 
-    def _await(self, transaction: int) -> None:
-        """Wait until what was staged up to here is durable and shown; 0 for nothing."""
+    def await_shown(self, transaction: int) -> None:
+        """See ``combining.Committer``."""
         if not transaction:
             return
         try:
@@ -502,13 +522,13 @@ class Tree:
             self.reject(change)  # what was read in it must stand, too
             return
         try:
-            transaction = self._stage(change)
-        except OSError as error:
-            if isinstance(error, ExecStoreError):
-                raise
-            raise refused_before(self.path, error) from error
+            transaction = self.stage(change)
         finally:
             self._change_lock.release()
+        self.conclude(transaction)
+
+    def conclude(self, transaction: int) -> None:
+        """See ``combining.Committer``."""
         try:
             self._finish(transaction)
         except StoreBusyError as error:
@@ -523,14 +543,38 @@ class Tree:
                 raise
             raise refused_after(self.path, error, is_durable=self._durable >= transaction) from error
 
-    def _stage(self, change: Change) -> int:
-        """Phase 1: the record is in the journal file, and decisions from now on reckon with it."""
+    def stage(self, change: Change) -> int:
+        """Phase 1: the record is in the journal file, and decisions from now on reckon with it.
+
+        Holds the change lock; gives the transaction. Raises as `commit`, of which nothing is done then.
+        """
         head = self._begun_at  # the lock is held since, so it hasn't changed
-        if not self._flush_commits and not self._marked_unflushed:
-            self._mark_unflushed()
-        record = self._write_record(change, head, self._staged.place_after(head))
+        try:
+            if not self._flush_commits and not self._marked_unflushed:
+                self._mark_unflushed()
+            record = self._write_record(change, head, self._staged.place_after(head))
+        except OSError as error:
+            if isinstance(error, ExecStoreError):
+                raise
+            raise refused_before(self.path, error) from error
         self._staged.add(record)
         return record.transaction
+
+    def newest_staged(self) -> int:
+        """See ``combining.Committer``."""
+        return self._staged.newest
+
+    def lock(self, timeout_seconds: float) -> None:
+        """See ``combining.Committer``."""
+        self._change_lock.acquire(timeout_seconds)
+
+    def unlock(self) -> None:
+        """See ``combining.Committer``."""
+        self._change_lock.release()
+
+    def busy(self) -> StoreBusyError:
+        """See ``combining.Committer``."""
+        return self._change_lock.busy()
 
     def _write_record(self, change: Change, head: Head, place: Place) -> Record:
         steps = change.finish()

@@ -24,6 +24,9 @@ from tests.conformance.content import content_of
 from tests.support import log_entries, make_event, make_execution, make_request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from execstore.tree.change import Change
     from tests.conformance.conftest import Stores
     from tests.support import FakeClock
 
@@ -174,20 +177,20 @@ def test_other_writers_come_in_between(store: Store, open_store: Stores, monkeyp
     for number in range(30):
         end(store, f"e{number:02}")
     other = open_store(lock_timeout=1.0)
-    begin, begun = Tree.begin, 0
+    change, begun = Tree.change, 0
 
-    def begin_after_others(tree: Tree) -> Any:
+    def change_after_others(tree: Tree, operation: Callable[[Change], Any]) -> Any:
         nonlocal begun
-        if tree is store.tree("begin"):
+        if tree is store.tree("change"):
             begun += 1
             other.create_execution(make_execution(f"f{begun}", "other"))
             if begun == 1:
                 other.delete_execution("e29")
                 other.delete_execution("e28")
                 end(other, "e28")
-        return begin(tree)
+        return change(tree, operation)
 
-    monkeypatch.setattr(Tree, "begin", begin_after_others)
+    monkeypatch.setattr(Tree, "change", change_after_others)
     assert store.prune(older_than=NOTHING) == [f"e{number:02}" for number in range(28)]
     monkeypatch.undo()
     assert ids(store) == ["e28", *(f"f{number}" for number in range(1, begun + 1))]

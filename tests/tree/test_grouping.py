@@ -109,7 +109,7 @@ def open_tree(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
 def stage(tree: Tree, key: str) -> int:
     change = tree.begin()
     change.put_record("records", key, key.encode())
-    transaction = tree._stage(change)
+    transaction = tree.stage(change)
     tree._change_lock.release()
     return transaction
 

@@ -58,7 +58,7 @@ def stage(tree: Tree, key: str) -> int:
     """A change of which only the first of three phases is done."""
     change = tree.begin()
     change.put_record("records", key, key.encode())
-    transaction = tree._stage(change)
+    transaction = tree.stage(change)
     tree._change_lock.release()
     return transaction
 

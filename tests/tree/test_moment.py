@@ -258,7 +258,7 @@ def test_what_is_only_staged_is_not_in_it(handles: Handles) -> None:
     before = handles.files()
     change = writer.tree.begin()
     change.put_record("records", "new", b"new")
-    writer.tree._stage(change)
+    writer.tree.stage(change)
     try:
         assert take(handles(read_only=True))[0] == before
     finally:

@@ -110,7 +110,7 @@ def stage_only(tree: Tree, key: str) -> None:
     """A commit whose process dies before the flush."""
     change = tree.begin()
     fill(change, key)
-    tree._stage(change)
+    tree.stage(change)
     tree._change_lock.release()
 
 

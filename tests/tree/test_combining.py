@@ -1,0 +1,242 @@
+"""Several threads of one handle: one of them does what all ask for, and each gets its own answer."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from execstore.errors import StoreBusyError, StoreClosedError, StoreFailedError, StoreFullError
+from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.layout import Layout
+from execstore.tree.tree import Tree
+from tests.support import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from execstore.tree.change import Change
+
+LAYOUT = Layout(records=("records",), lines=("lines",), indexes={"index": "records"}, log="log")
+
+
+class Disk(RealFileSystem):
+    """Refuses what it is told to, with that error number."""
+
+    flushing = journaling = 0
+
+    def flush(self, descriptor: int) -> None:
+        if self.flushing:
+            raise OSError(self.flushing, "no")
+        super().flush(descriptor)
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:  # type: ignore[override]
+        if self.journaling and b"@transaction" in bytes(data[:20]):
+            raise OSError(self.journaling, "no")
+        return RealFileSystem.pwrite(descriptor, data, offset)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    with_disk = Tree(str(tmp_path / "store"), LAYOUT, file_system=Disk, lock_timeout_seconds=PATIENCE_SECONDS)
+    yield with_disk
+    with_disk.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def disk_of(tree: Tree) -> Disk:
+    assert isinstance(tree._fs, Disk)
+    return tree._fs
+
+
+def put(key: str) -> Callable[[Change], str]:
+    def operation(change: Change) -> str:
+        if change.has_record("records", key):
+            raise KeyError(key)
+        change.put_record("records", key, b"{}")
+        change.set_value("count", change.values.get("count", 0) + 1)
+        return f"{key} is {change.values['count']}"
+
+    return operation
+
+
+def keys(tree: Tree) -> list[str]:
+    return sorted(tree.read(lambda reader: reader.record_names("records")))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def ask_while_locked(
+    tree: Tree, threads: ThreadPoolExecutor, operations: list[Callable[[Change], Any]]
+) -> tuple[Change, list[Future[Any]]]:
+    """The first one's thread is about to lead, and the others wait behind it, in their order."""
+    change = tree.begin()
+    asked = []
+    for number, operation in enumerate(operations):
+        asked.append(threads.submit(tree.change, operation))
+        wait_until(lambda: tree._combining._is_led)
+        wait_until(lambda number=number: len(tree._combining._waiting) == number)  # type: ignore[misc]
+    return change, asked
+
+
+def test_all_that_wait_are_done_by_one_thread_with_one_flush(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    flushes: list[int] = []
+    done_by: set[int] = set()
+    tree.on_flush = flushes.append
+
+    def noting(operation: Callable[[Change], str]) -> Callable[[Change], str]:
+        def note(change: Change) -> str:
+            done_by.add(threading.get_ident())
+            return operation(change)
+
+        return note
+
+    change, asked = ask_while_locked(tree, threads, [noting(put(f"k{number}")) for number in range(8)])
+    tree.rollback(change)
+    assert [each.result(PATIENCE_SECONDS) for each in asked] == [f"k{number} is {number + 1}" for number in range(8)]
+    assert (len(flushes), len(done_by)) == (1, 1)
+    assert keys(tree) == [f"k{number}" for number in range(8)]
+    assert tree.change(put("again")) == "again is 9"
+
+
+def test_each_gets_its_own_error_and_the_others_are_done(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    def fail(change: Change) -> None:
+        change.put_record("records", "half", b"{}")
+        raise ValueError("of its own")
+
+    operations = [fail, put("a"), put("a"), fail, put("b"), lambda change: change.has_record("records", "a")]
+    change, asked = ask_while_locked(tree, threads, operations)
+    tree.rollback(change)
+    errors = [each.exception(PATIENCE_SECONDS) for each in asked]
+    assert [type(error) for error in errors] == [ValueError, type(None), KeyError, ValueError, type(None), type(None)]
+    assert errors[0] is not errors[3]
+    assert asked[5].result()
+    assert keys(tree) == ["a", "b"]
+
+
+def test_an_answer_that_hangs_on_another_ones_change_comes_after_it(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    """Who is told that a key is taken may look for it at once, or after a power cut."""
+    change, asked = ask_while_locked(tree, threads, [put("a"), put("a"), lambda change: change.values["count"]])
+    disk_of(tree).flushing = errno.EIO
+    tree.rollback(change)
+    for each in asked:
+        with pytest.raises(StoreFailedError):
+            each.result(PATIENCE_SECONDS)
+    assert len({id(each.exception()) for each in asked}) == 3
+
+
+def test_a_disk_without_room_refuses_each_of_them(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    change, asked = ask_while_locked(tree, threads, [put("a"), put("b")])
+    disk_of(tree).journaling = errno.ENOSPC
+    tree.rollback(change)
+    for each in asked:
+        with pytest.raises(StoreFullError):
+            each.result(PATIENCE_SECONDS)
+    disk_of(tree).journaling = 0
+    assert tree.change(put("a")) == "a is 1"
+
+
+def test_who_waits_too_long_is_told_and_nothing_of_it_happens(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    tree = Tree(str(tmp_path / "store"), LAYOUT, lock_timeout_seconds=0.2)
+    change, asked = ask_while_locked(tree, threads, [put(f"k{number}") for number in range(3)])
+    for each in asked:
+        with pytest.raises(StoreBusyError):
+            each.result(PATIENCE_SECONDS)
+    tree.rollback(change)
+    assert tree.change(put("a")) == "a is 1"
+    assert keys(tree) == ["a"]
+    tree.close()
+
+
+def test_another_process_that_keeps_the_lock_is_waited_for_once(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    other = Tree(str(tmp_path / "store"), LAYOUT)
+    tree = Tree(str(tmp_path / "store"), LAYOUT, lock_timeout_seconds=0.5)
+    change = other.begin()
+    began = time.monotonic()
+    asked = [threads.submit(tree.change, put(f"k{number}")) for number in range(6)]
+    for each in asked:
+        with pytest.raises(StoreBusyError):
+            each.result(PATIENCE_SECONDS)
+    assert time.monotonic() - began >= 0.5
+    other.rollback(change)
+    assert tree.change(put("a")) == "a is 1"
+    tree.close()
+    other.close()
+
+
+@pytest.mark.parametrize("victim", [0, 1, 3])
+def test_an_interrupted_leader_leaves_nobody_behind(tree: Tree, threads: ThreadPoolExecutor, victim: int) -> None:
+    """Ctrl-C means the call of the thread that got it, whosever operation it is in."""
+    interrupted: list[int] = []
+
+    def interrupting(change: Change) -> str:
+        if not interrupted:
+            interrupted.append(threading.get_ident())
+            raise KeyboardInterrupt
+        return put("victim")(change)
+
+    operations: list[Callable[[Change], Any]] = [put(f"k{number}") for number in range(5)]
+    operations[victim] = interrupting
+    change, asked = ask_while_locked(tree, threads, operations)
+    tree.rollback(change)
+    with pytest.raises(KeyboardInterrupt):
+        asked[0].result(PATIENCE_SECONDS)
+    assert all(each.result(PATIENCE_SECONDS) for each in asked[1:])
+    # The leader's own was staged, if it came before: then its outcome is as that of any call that was interrupted.
+    mended = ["victim"] if victim else []
+    assert keys(tree) == sorted([*(f"k{number}" for number in range(5) if number != victim), *mended])
+    assert tree.change(put("after"))
+
+
+def test_a_handle_that_is_closed_meanwhile_says_so_to_all(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    change, asked = ask_while_locked(tree, threads, [put("a"), put("b"), put("c")])
+    closing = threads.submit(tree.close)
+    wait_until(lambda: tree.closed)
+    tree.rollback(change)
+    closing.result(PATIENCE_SECONDS)
+    for each in asked:
+        with pytest.raises(StoreClosedError):
+            each.result(PATIENCE_SECONDS)
+
+
+def test_many_threads_and_transactions_lose_nothing(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    trees = [Tree(str(tmp_path / "store"), LAYOUT, journal_bytes=32768, segment_bytes=512) for _ in range(2)]
+
+    def work(number: int) -> None:
+        tree = trees[number % 2]
+        for turn in range(25):
+            if turn % 7 == 3:
+                change = tree.begin()
+                put(f"t{number}-{turn}")(change)
+                tree.commit(change)
+            elif turn % 7 == 5:
+                with pytest.raises(KeyError):
+                    tree.change(put(f"k{number}-{turn - 1}"))
+            else:
+                assert tree.change(put(f"k{number}-{turn}")).startswith(f"k{number}-{turn} is ")
+
+    for each in [threads.submit(work, number) for number in range(12)]:
+        each.result(PATIENCE_SECONDS)
+    stored = keys(trees[1])
+    assert trees[0].read(lambda reader: reader.values["count"]) == len(stored) == 12 * 22
+    for tree in trees:
+        tree.close()
+    again = Tree(str(tmp_path / "store"), LAYOUT)
+    assert keys(again) == stored
+    again.close()
