@@ -37,6 +37,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _KEEP = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _HASHED = re.compile(r".+%-[0-9a-f]{64}")
+_NO_PARTS = frozenset(("", ".", ".."))
 _ESCAPE_CUT = re.compile(r"%[0-9A-F]?$")
 _SEGMENT = re.compile(r"([0-9]{20})\.jsonl")
 _KEPT_OF_LONG = 160
@@ -141,4 +142,4 @@ def segment_first(name: str) -> int | None:
 def is_safe_path(path: str) -> bool:
     """Whether a path read from disk stays inside the store: one to three plain parts."""
     parts = path.split("/")
-    return 1 <= len(parts) <= 3 and all(part not in {"", ".", ".."} and "\0" not in part for part in parts)
+    return len(parts) <= 3 and "\0" not in path and _NO_PARTS.isdisjoint(parts)
