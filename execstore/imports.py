@@ -22,8 +22,8 @@ from execstore.schema import (
 from execstore.store import Store
 from execstore.tree.bulk import BulkFiller
 from execstore.tree.filesystem import RealFileSystem
+from execstore.tree.making import read_format
 from execstore.tree.names_apart import with_names
-from execstore.tree.recovery import read_format
 from execstore.tree.segments import LOG_VALUE
 from execstore.watcher.events import Operation
 from execstore.watcher.lines import encode_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from execstore.tree.recovery import read_format
+from execstore.tree.making import read_format
 from execstore.tree.segments import LogState
 from execstore.tree.tree import Tree
 

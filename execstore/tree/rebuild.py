@@ -24,6 +24,7 @@ from execstore.tree.format_file import Format, encode_format
 from execstore.tree.head import Head, encode_head, parse_head
 from execstore.tree.journal import JournalFiles, Record, encode_record, parse_record, seed
 from execstore.tree.lock import Handles, Lock
+from execstore.tree.making import read_format
 from execstore.tree.names import (
     CHANGE_LOCK_PATH,
     FLUSH_LOCK_PATH,
@@ -39,7 +40,6 @@ from execstore.tree.names_apart import names_seen, with_names
 from execstore.tree.publish import put_file
 from execstore.tree.quarantine import set_aside
 from execstore.tree.reader import Reader
-from execstore.tree.recovery import read_format
 from execstore.tree.refusal import refused_before
 from execstore.tree.tree import JOURNAL_BYTES, SEGMENT_BYTES
 

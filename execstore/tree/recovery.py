@@ -1,46 +1,34 @@
-"""Opening: making a store, telling a clean one from one that was cut off, and bringing the latter up to date.
+"""Telling a clean store from one that was cut off, and bringing the latter up to date.
 
 The argument why this is enough stands in FORMAT.md under "Crashes".
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from execstore.errors import NotAStoreError, StoreCorruptedError, StoreNotFoundError
+from execstore.errors import StoreCorruptedError
 from execstore.tree import reserve
-from execstore.tree.format_file import Format, encode_format, parse_format
 from execstore.tree.head import Head, HeadFile
-from execstore.tree.journal import JournalFiles, Record, encode_record, seed
-from execstore.tree.names import FORMAT_PATH, HEAD_PATH, JOURNAL_PATHS, NEW_NAME, UNFLUSHED_PATH, engine_names
-from execstore.tree.names_apart import names_for
+from execstore.tree.names import JOURNAL_PATHS, UNFLUSHED_PATH
 from execstore.tree.publish import publish
 from execstore.tree.refusal import FULL
 
 if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
-    from execstore.tree.layout import Layout
+    from execstore.tree.journal import JournalFiles, Record
 
 __all__ = [
-    "FIRST_TRANSACTION",
     "Journaled",
-    "check_place",
     "head_after",
     "is_clean",
-    "make_store",
-    "read_format",
     "read_journal",
     "recover",
 ]
 
 _LOG = logging.getLogger("execstore")
-FIRST_TRANSACTION = 1
-_FORMAT_MAXIMUM = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +38,6 @@ class Journaled:
     records: tuple[Record, ...]
     number: int  # of the file with the newest chain
     chain: tuple[Record, ...]
-
-
-def read_format(fs: FileSystem, root: str) -> Format | None:
-    """The store's FORMAT, ``None`` if there is no such file.
-
-    Raises:
-        UnsupportedFormatError: of another version.
-        StoreCorruptedError: it can't be read.
-    """
-    try:
-        data = fs.read(FORMAT_PATH, _FORMAT_MAXIMUM)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.EISDIR}:
-            raise StoreCorruptedError(f"{root}/{FORMAT_PATH}", error.strerror or str(error)) from error
-        raise
-    return None if data is None else parse_format(data, root)
-
-
-def check_place(fs: FileSystem, root: str, layout: Layout, *, may_create: bool) -> None:
-    """See that a folder without FORMAT may become a store; nothing is changed.
-
-    Raises:
-        NotAStoreError: there are other things in it.
-        StoreCorruptedError: it is a store whose FORMAT is gone.
-        StoreNotFoundError: it may not be made.
-    """
-    names = set(fs.names(""))
-    strangers = sorted(names - engine_names(layout))
-    if strangers:
-        raise NotAStoreError(root, f"it is a folder with other things in it ({strangers[0]})")
-    if any(fs.names(folder) for folder in layout.folders()):
-        raise StoreCorruptedError(root, "FORMAT is missing though there is data")
-    if not may_create:
-        raise StoreNotFoundError(root)
-
-
-def make_store(fs: FileSystem, layout: Layout, journal_bytes: int, segment_bytes: int) -> Format:
-    """Make an empty store in a folder that `check_place` passed, under the change lock.
-
-    FORMAT comes last, after all else is durable: a folder without it is no store yet, and making it starts over.
-    """
-    form = Format(secrets.token_hex(8), journal_bytes, segment_bytes, names=names_for(fs))
-    for folder in layout.folders():
-        with contextlib.suppress(FileExistsError):
-            fs.make_folder(folder)
-    for alias, collection in layout.aliases().items():
-        if fs.kind(alias) != "file" and fs.link_target(alias) != collection:  # a file where links can't be had
-            fs.link(alias, collection)
-    reserve.ensure(fs)
-    if fs.kind(NEW_NAME) is not None:  # a making that was cut off
-        fs.remove(NEW_NAME)
-    # The first record changes nothing. It is there so that there always is a newest record, from which the head can
-    # be rebuilt.
-    first, checksum = encode_record(FIRST_TRANSACTION, 1, 0, (), {}, seed(form.store_id))
-    JournalFiles.make(fs, journal_bytes, first)
-    head = Head(
-        begun=FIRST_TRANSACTION,
-        published=FIRST_TRANSACTION,
-        journal=0,
-        epoch=1,
-        offset=len(first),
-        checksum=checksum,
-        clean=True,
-    )
-    HeadFile.make(fs, head)
-    _flush_file(fs, HEAD_PATH)
-    fs.sync_folder("")
-    fs.create(NEW_NAME, encode_format(form))
-    _flush_file(fs, NEW_NAME)
-    fs.rename(NEW_NAME, FORMAT_PATH)
-    fs.sync_folder("")
-    return form
-
-
-def _flush_file(fs: FileSystem, path: str) -> None:
-    descriptor = fs.open(path, write=True)
-    try:
-        fs.flush(descriptor)
-    finally:
-        fs.close(descriptor)
 
 
 def head_after(record: Record, number: int, retired: int = 0) -> Head:

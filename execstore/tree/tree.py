@@ -22,30 +22,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from execstore.errors import (
     ExecStoreError,
-    NotAStoreError,
     StoreBusyError,
     StoreClosedError,
     StoreCorruptedError,
     StoreFailedError,
     StoreFullError,
-    StoreNotFoundError,
     StoreReadOnlyError,
 )
 from execstore.tree import recovery, reserve
 from execstore.tree.access import warn_once
 from execstore.tree.change import Change
 from execstore.tree.combining import Combining
-from execstore.tree.durable import sync_folder
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.grouping import Grouping
 from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.kept import KEPT_BYTES, Kept
 from execstore.tree.lock import Handles, Lock
+from execstore.tree.making import FIRST_TRANSACTION, check_place, make_place, make_store, read_format
 from execstore.tree.names import (
     CHANGE_LOCK_PATH,
     FLUSH_LOCK_PATH,
-    HANDLES_PATH,
     HEAD_PATH,
     UNFLUSHED_PATH,
 )
@@ -151,11 +148,16 @@ class Tree:
         self.on_change: Callable[[], None] | None = None  # called after each publication by this handle, locks held
         self.on_close: Callable[[], None] | None = None
         self.on_flush: Callable[[int], None] | None = None  # told the nanoseconds of each commit's flush, lock held
-        self._make_place(path, may_create=may_create and not read_only)
+        may_create = may_create and not read_only
+        make_place(path, may_create=may_create)
         warn_once(self._absolute_path)
         try:
             self._fs = file_system(path)
-            form = self._prepare(journal_bytes, segment_bytes, may_create=may_create)
+            check_file_system(self._fs, path)
+            form = read_format(self._fs, path)
+            if form is None:
+                check_place(self._fs, path, layout, may_create=may_create)
+                form = make_store(self._fs, path, layout, journal_bytes, segment_bytes, lock_timeout_seconds)
             self._fs = with_names(self._fs, path, layout, form.names)
             self._open_files(form, run_later)
             self.log = LogReader(layout.log, path)
@@ -167,51 +169,6 @@ class Tree:
             raise refused_before(self.path, error) from error
 
     # --- opening and closing ---
-
-    @staticmethod
-    def _make_place(path: str, *, may_create: bool) -> None:
-        try:
-            if os.path.lexists(path):
-                # Asked in this order, since somebody may be making it.
-                if not os.path.isdir(path):
-                    raise NotAStoreError(path, "it is not a folder")
-                return
-            if not may_create:
-                raise StoreNotFoundError(path)
-            # Each folder on the way that is made here must have its name on disk, in the folder above it.
-            above = [os.path.dirname(os.path.abspath(path))]
-            while not os.path.isdir(above[-1]):
-                above.append(os.path.dirname(above[-1]))
-            os.makedirs(path, mode=0o700, exist_ok=True)
-            for folder in above:
-                sync_folder(folder)
-        except (NotADirectoryError, FileExistsError, FileNotFoundError) as error:
-            if isinstance(error, ExecStoreError):
-                raise
-            raise NotAStoreError(path, "something on the way to it is not a folder") from error
-        except PermissionError as error:
-            raise StoreReadOnlyError(path, "you may not make a folder there") from error
-        except OSError as error:
-            if isinstance(error, ExecStoreError):
-                raise
-            raise refused_before(path, error) from error
-
-    def _prepare(self, journal_bytes: int, segment_bytes: int, *, may_create: bool) -> Format:
-        check_file_system(self._fs, self.path)
-        form = recovery.read_format(self._fs, self.path)
-        if form is not None:
-            return form
-        recovery.check_place(self._fs, self.path, self.layout, may_create=may_create and not self.read_only)
-        for name in (CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH):
-            self._fs.close(self._fs.open(name, write=True, create=True))
-        lock = Lock(self._fs, CHANGE_LOCK_PATH, self.path, self._timeout_seconds, write=True)
-        with lock.held():
-            # Another process may have made it meanwhile.
-            form = recovery.read_format(self._fs, self.path)
-            if form is None:
-                form = recovery.make_store(self._fs, self.layout, journal_bytes, segment_bytes)
-        lock.close()
-        return form
 
     def _open_files(self, form: Format, run_later: RunLater) -> None:
         write = not self.read_only
@@ -260,7 +217,7 @@ class Tree:
                 self._settle(recovery.recover(self._fs, self._journal, self._head, self.path), alone=alone)
             elif not alone:
                 self._adopt(head)
-            if self._head_now().published == recovery.FIRST_TRANSACTION:
+            if self._head_now().published == FIRST_TRANSACTION:
                 # Who made the store may have died before its last step: making the name of FORMAT durable.
                 self._fs.sync_folder("")
             self._reserve_whole = reserve.is_whole(self._fs)
