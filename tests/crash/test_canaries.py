@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from execstore.errors import ExecStoreError, StoreBusyError
-from execstore.tree import journal, making, publish, reading, recovery, retirement, tree
+from execstore.tree import journal, publish, reading, recovery, retirement, tree
+from execstore.tree import making as making_module
 from execstore.tree.head import HeadFile
 from execstore.tree.journal import JournalFiles, Record
 from execstore.tree.lock import Handles
@@ -118,8 +119,8 @@ def _flush(fs: FileSystem, path: str) -> None:
 
 
 def format_not_flushed(patch: Patch) -> None:
-    flush = making._flush_file
-    patch.setattr(making, "_flush_file", lambda fs, path: None if path == ".new" else flush(fs, path))
+    flush = making_module._flush_file
+    patch.setattr(making_module, "_flush_file", lambda fs, path: None if path == ".new" else flush(fs, path))
 
 
 def names_not_synced_before_format(patch: Patch) -> None:
