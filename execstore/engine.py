@@ -368,7 +368,8 @@ class Engine(Protocol):
         """Do one change: call ``operation`` with an empty one, commit it, and give what ``operation`` returned.
 
         If it raises, nothing happens and its error is passed on, in the way of `reject`. A change that stayed empty is
-        not committed, but what it read stands, as after `reject`. It may be called several times, with new changes.
+        not committed, but what it read stands, as after `reject`. It may be called several times, with new changes, and
+        by another thread of this handle that does a change at the same time.
         """
 
     def begin(self) -> Change:

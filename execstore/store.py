@@ -100,7 +100,8 @@ class Store:
         retention: how long executions that have ended stay; for ever if it isn't given. This handle then removes older
             ones after its commits, a few at a time, as `prune` does; it isn't remembered for others. See ``pruning``.
         long_poll_timeout: seconds that ``get_events`` waits for something new.
-        clock: gives nanoseconds since the epoch. Times of one store only go up, whatever it says.
+        clock: gives nanoseconds since the epoch, to whichever thread asks. Times of one store only go up, whatever it
+            says.
         max_document_bytes: the largest record, in bytes of JSON.
 
     Raises:

@@ -363,7 +363,7 @@ class Tree:
 
         Raises:
             Exception: what ``operation`` raises. Nothing happened then; as in `reject`.
-            StoreError: what `begin` and `commit` raise.
+            ExecStoreError: what `begin` and `commit` raise.
         """
         self._check_writable()
         return self._combining.change(operation, self, self._timeout_seconds)
