@@ -403,8 +403,12 @@ class Store:
             with contextlib.suppress(ExecStoreError):
                 engine.reject(ended)
 
-        transaction = Transaction(change, self.rules, commit, rollback, self._counters.add_conflict)
-        self._local.transaction = self._open_transaction = transaction
+        try:
+            transaction = Transaction(change, self.rules, commit, rollback, self._counters.add_conflict)
+            self._local.transaction = self._open_transaction = transaction
+        except BaseException:  # Ctrl-C
+            engine.rollback(change)
+            raise
         return transaction
 
     def _forget(self, transaction: Transaction) -> None:

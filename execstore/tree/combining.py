@@ -6,7 +6,8 @@ So whoever has the change lock leads: it does what others came to ask for meanwh
 record of its own, then flushes and publishes once for all, while they sleep. (Known as flat combining: Hendler, Incze,
 Shavit and Tzafrir, "Flat combining and the synchronization-parallelism tradeoff", SPAA 2010.)
 
-Who leads takes all that wait by then; their threads don't come back before it told them, so it comes to an end.
+Who leads takes all that wait by then; their threads don't come back before it told them, so it comes to an end. The
+main thread does its own only: Ctrl-C interrupts it anywhere, and what it interrupts should be its own call.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from execstore.tree.lock import release_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +69,20 @@ class _Request(Generic[_T]):
         self.transaction = 0  # the newest that the answer hangs on
         self.result: _T | None = None
         self.error: Exception | None = None
-        self.told: threading.Lock  # whose release wakes its thread, if that waits
+        self.taken: list[_Request[Any]] = []  # by this one's thread, which leads; none of them may be left asleep
+        self._told = threading.Lock()  # whose release wakes its thread
+
+    def sleep(self) -> None:
+        """From now on it must be told before `wait` returns."""
+        self._told.acquire(blocking=False)
+
+    def wait(self, seconds: float = -1) -> bool:
+        """Whether it was told within that time."""
+        return self._told.acquire(timeout=seconds)
+
+    def tell(self) -> None:
+        """Wake its thread. Once too often does no harm."""
+        release_once(self._told)
 
     def do(self, committer: Committer, *, is_first: bool) -> None:
         """Decide and stage it. Holds the change lock."""
@@ -109,7 +125,7 @@ class Combining:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_led = False
+        self._leader: _Request[Any] | None = None
         self._waiting: list[_Request[Any]] = []
 
     def change(self, operation: Callable[[Change], _T], committer: Committer, timeout_seconds: float) -> _T:
@@ -122,76 +138,88 @@ class Combining:
             Exception: what the operation, or committing it, raised.
         """
         request: _Request[_T] = _Request(operation, time.monotonic() + timeout_seconds)
-        while not request.is_done:
-            if self._is_to_lead(request):
-                return self._lead(request, committer)
-            self._wait(request, committer)
-        return request.answer(committer, request.transaction)
+        try:
+            while not request.is_done:
+                if self._is_to_lead(request):
+                    return self._lead(request, committer)
+                self._wait(request, committer)
+            return request.answer(committer, request.transaction)
+        finally:
+            # What is left to do here is so only after an interrupt, or if the lock wasn't had.
+            if self._leader is request or request.taken or request in self._waiting:
+                self._withdraw(request)
 
     def _is_to_lead(self, request: _Request[Any]) -> bool:
         with self._lock:
-            if self._is_led:
-                request.told = threading.Lock()
-                request.told.acquire()
+            if self._leader is None or self._leader is request:
+                self._leader = request
+                return True
+            if request not in self._waiting:
+                request.sleep()
                 self._waiting.append(request)
-                return False
-            self._is_led = True
-            return True
+            return False
 
     def _wait(self, request: _Request[Any], committer: Committer) -> None:
-        try:
-            if request.told.acquire(timeout=max(request.wait_until - time.monotonic(), 0)):
-                return
-        except BaseException:
-            self._withdraw(request)
-            raise
-        if self._withdraw(request):
-            raise committer.busy()
-        request.told.acquire()  # who took it is done with it in a time that is bounded
-
-    def _withdraw(self, request: _Request[Any]) -> bool:
-        """Whether nobody took it yet, and nobody will."""
+        if request.wait(max(request.wait_until - time.monotonic(), 0)):
+            return
         with self._lock:
-            if request not in self._waiting:
-                return False
-            self._waiting.remove(request)
-            return True
+            is_too_late = request in self._waiting
+            if is_too_late:
+                self._waiting.remove(request)
+        if is_too_late:
+            raise committer.busy()
+        request.wait()  # who took it is done with it in a time that is bounded
+
+    def _withdraw(self, request: _Request[Any]) -> None:
+        """Nothing may hang on its thread any more: those whom it took, or would have taken, begin again."""
+        with self._lock:
+            if request in self._waiting:
+                self._waiting.remove(request)
+            if self._leader is request:
+                self._leader = None
+                request.taken += self._waiting
+                self._waiting = []
+        self._tell_all(request)
 
     def _lead(self, own: _Request[_T], committer: Committer) -> _T:
-        taken: list[_Request[Any]] = []
+        newest = self._stage_all(own, committer)
         try:
-            newest = self._stage_all(own, taken, committer)
             return own.answer(committer, newest)
         finally:
-            # Whatever happened, nobody may be left asleep.
-            for request in taken:
+            for request in own.taken:
                 request.is_shown = own.is_shown
-                request.told.release()
+            self._tell_all(own)
 
-    def _stage_all(self, own: _Request[Any], taken: list[_Request[Any]], committer: Committer) -> int:
+    def _stage_all(self, own: _Request[Any], committer: Committer) -> int:
         """Do what is asked for, until nobody waits; gives the newest transaction that an answer hangs on."""
+        committer.lock(max(own.wait_until - time.monotonic(), 0))
         try:
-            committer.lock(max(own.wait_until - time.monotonic(), 0))
-            try:
-                own.do(committer, is_first=True)
-                newest = own.transaction
-                while new := self._take(taken):
-                    for request in new:
-                        request.do(committer, is_first=False)
-                        newest = max(newest, request.transaction)
-                return newest
-            finally:
-                committer.unlock()
-        except BaseException:
-            while self._take(taken):
-                pass  # they begin again
-            raise
+            own.do(committer, is_first=True)
+            newest = own.transaction
+            while new := self._take(own):
+                for request in new:
+                    request.do(committer, is_first=False)
+                    newest = max(newest, request.transaction)
+            return newest
+        finally:
+            committer.unlock()
 
-    def _take(self, taken: list[_Request[Any]]) -> list[_Request[Any]]:
-        """Those who wait; if there are none, nobody leads any more."""
+    def _take(self, own: _Request[Any]) -> list[_Request[Any]]:
+        """Those whose changes are to be done now; if there are none, this one leads no more."""
         with self._lock:
             new = self._waiting
-            taken += new
+            if new and threading.current_thread() is threading.main_thread():
+                self._leader = new.pop(0)
+                self._leader.tell()
+                return []
+            own.taken += new
             self._waiting = []
-            self._is_led = bool(new)
+            if not new and self._leader is own:
+                self._leader = None
             return new
+
+    @staticmethod
+    def _tell_all(leader: _Request[Any]) -> None:
+        while leader.taken:
+            leader.taken[-1].tell()
+            leader.taken.pop()

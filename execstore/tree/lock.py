@@ -2,11 +2,16 @@
 
 A lock is a ``flock(2)`` on a file of its own, taken through filelock on a descriptor that is kept open, with a thread
 lock in front of it: to the kernel all threads of a process are one holder. The files are never removed: a lock on a
-removed file excludes nobody."""
+removed file excludes nobody.
+
+Ctrl-C raises ``KeyboardInterrupt`` between any two steps of Python, most often right behind a call that waited: just
+when the lock was had. The program may go on after that, and then no lock may stay taken. So each attempt is an object
+of its own, and one step both takes the lock for it and says so. (What is left is the moment in which `Lock.release`
+begins.)
+"""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,11 +20,11 @@ from execstore.errors import StoreBusyError
 from execstore.tree.names import HANDLES_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from execstore.tree.filesystem import FileSystem
 
-__all__ = ["Handles", "Lock"]
+__all__ = ["Handles", "Lock", "release_once"]
 
 # Waiting starts short since most holders need some 0.1 ms, and stays short while it may be for a flush, so that the
 # next one catches all who wait. It grows then, lest waiters keep a small device awake.
@@ -29,6 +34,8 @@ _FLUSH_SECONDS = 0.03
 _LONGEST_WAIT_SECONDS = 0.002
 # Who has the inner lock for longer than this is the one to name.
 _LONGEST_HOLD_SECONDS = 0.01
+# Who was to wake the next one may be interrupted before it does.
+_LONGEST_SLEEP_SECONDS = 0.1
 
 
 class Lock:
@@ -51,26 +58,26 @@ class Lock:
         self._fs = fs
         self._store_path = store_path
         self._timeout_seconds = timeout_seconds
-        self._threads = threading.Lock()
-        self._freed = threading.Condition(threading.Lock())
-        self._waiting = 0  # in `acquire_unless`
+        self._attempt: dict[str, object] = {}  # the one that has it, among the threads of this handle
+        self._waiting: dict[threading.Lock, bool] = {}  # what wakes each thread: whether it is in `acquire_unless`
         self.was_contended = False  # whether its holder had to wait for it
         self._descriptor = fs.open(path, write=write)
 
     def acquire(self, timeout_seconds: float | None = None) -> None:
-        """Wait for the lock.
+        """Wait for the lock. It must be followed by the ``try`` that releases it, with nothing in between.
 
         Raises:
             StoreBusyError: it wasn't had within the timeout, or its own.
         """
-        seconds = max(self._timeout_seconds if timeout_seconds is None else timeout_seconds, 0)
-        if not self._threads.acquire(timeout=seconds):
-            raise self.busy()
+        deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        attempt = object()
         try:
+            if not self._take(attempt) and not self._wait_for_threads(attempt, deadline):
+                raise self.busy()  # noqa: TRY301
             if not self._fs.try_lock(self._descriptor):
-                self._wait(seconds)
+                self._wait(deadline)
         except BaseException:
-            self._release_to_threads()
+            self._give_up(attempt)
             raise
 
     def acquire_unless(self, is_done: Callable[[], bool]) -> bool:
@@ -81,74 +88,77 @@ class Lock:
         Raises:
             StoreBusyError: neither came about within the timeout.
         """
-        had_to_wait = not self._threads.acquire(blocking=False)
-        if had_to_wait and not self._wait_for_threads(is_done):
-            return False
-        taken = False
-        try:
-            taken = self._fs.try_lock(self._descriptor)
-            if not taken:
-                had_to_wait = True
-                taken = self._wait(self._timeout_seconds, is_done)
-            self.was_contended = had_to_wait
-        finally:
-            if not taken:
-                self._release_to_threads()
-        return taken
-
-    def _wait_for_threads(self, is_done: Callable[[], bool]) -> bool:
-        """Wait for the thread lock; ``False`` once ``is_done()``.
-
-        All who wait are woken whenever it comes free: one takes it, and those whose work was done go, rather than
-        stand in line behind that one's flush.
-        """
         deadline = time.monotonic() + self._timeout_seconds
-        with self._freed:
-            self._waiting += 1
-            try:
-                while not is_done():
-                    if self._threads.acquire(blocking=False):
-                        return True
-                    if not self._freed.wait(max(deadline - time.monotonic(), 0)):
-                        raise self.busy()
-            finally:
-                self._waiting -= 1
-        return False
-
-    def _release_to_threads(self) -> None:
-        self._threads.release()
-        # Who comes to wait after this look finds the lock free: it counts itself before it tries.
-        if self._waiting:
-            with self._freed:
-                self._freed.notify_all()
+        attempt = object()
+        try:
+            had_to_wait = not self._take(attempt)
+            if had_to_wait and not self._wait_for_threads(attempt, deadline, is_done):
+                if is_done():
+                    return False
+                raise self.busy()  # noqa: TRY301
+            if not self._fs.try_lock(self._descriptor):
+                had_to_wait = True
+                if not self._wait(deadline, is_done):
+                    self._give_up(attempt)
+                    return False
+            self.was_contended = had_to_wait
+        except BaseException:
+            self._give_up(attempt)
+            raise
+        return True
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it."""
-        if not self._threads.acquire(blocking=False):
-            return False
+        attempt = object()
         try:
-            taken = self._fs.try_lock(self._descriptor)
+            if self._take(attempt) and self._fs.try_lock(self._descriptor):
+                return True
         except BaseException:
-            self._release_to_threads()
+            self._give_up(attempt)
             raise
-        if not taken:
-            self._release_to_threads()
-            return False
-        return True
+        self._give_up(attempt)
+        return False
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
+        """Give it back, on whatever thread."""
         try:
             self._fs.unlock(self._descriptor)
         finally:
-            self._release_to_threads()
+            self._attempt.clear()
+            # Who comes to wait after this look finds the lock free: it says so before it tries.
+            if self._waiting:
+                for number, (wake, may_be_done) in enumerate(list(self._waiting.items())):
+                    # Those whose work was done go, rather than stand in line behind the next one's flush.
+                    if number == 0 or may_be_done:
+                        release_once(wake)
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        self.acquire()
-        try:
-            yield
-        finally:
+    __enter__ = acquire  # not a method that calls another one: in between there would be room for an interrupt
+    __exit__ = release
+
+    def _take(self, attempt: object) -> bool:
+        return self._attempt.setdefault("", attempt) is attempt
+
+    def _give_up(self, attempt: object) -> None:
+        """Release the lock if this attempt has it, maybe without knowing, and maybe among threads only."""
+        if self._attempt.get("") is attempt:
             self.release()
+
+    def _wait_for_threads(self, attempt: object, deadline: float, is_done: Callable[[], bool] | None = None) -> bool:
+        """Wait until the lock is had among threads; ``False`` if it isn't by then, or once ``is_done()``."""
+        wake = threading.Lock()
+        wake.acquire()
+        try:
+            self._waiting[wake] = is_done is not None
+            while is_done is None or not is_done():
+                if self._take(attempt):
+                    return True
+                seconds = deadline - time.monotonic()
+                if seconds <= 0:
+                    return False
+                wake.acquire(timeout=min(seconds, _LONGEST_SLEEP_SECONDS))
+        finally:
+            self._waiting.pop(wake, None)
+        return False
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -157,9 +167,9 @@ class Lock:
 
     __del__ = close  # see RealFileSystem.__del__
 
-    def _wait(self, timeout_seconds: float, is_done: Callable[[], bool] | None = None) -> bool:
+    def _wait(self, deadline: float, is_done: Callable[[], bool] | None = None) -> bool:
+        """Wait for the lock among processes; ``False`` once ``is_done()``."""
         started = time.monotonic()
-        deadline = started + timeout_seconds
         pause = _SHORTEST_WAIT_SECONDS
         while not self._fs.try_lock(self._descriptor):
             if is_done is not None and is_done():
@@ -238,6 +248,14 @@ class Handles:
             self._descriptor = -1
 
     __del__ = close  # see RealFileSystem.__del__
+
+
+def release_once(lock: threading.Lock) -> None:
+    """Release it, on whatever thread, unless it is free: another thread may be doing the same."""
+    try:
+        lock.release()
+    except RuntimeError:
+        return
 
 
 def _command_of(pid: int | None) -> str:

@@ -210,7 +210,7 @@ class Tree:
 
     def _enter(self) -> None:
         """Join the handles of this store; the first one brings it up to date."""
-        with self._flush_lock.held(), self._change_lock.held():
+        with self._flush_lock, self._change_lock:
             alone = self._handles.are_none()
             head = self._head.read()
             if head is None or (alone and not recovery.is_clean(self._fs, self._journal, head)):
@@ -275,7 +275,7 @@ class Tree:
 
     def _leave(self) -> None:
         try:
-            with self._flush_lock.held(), self._change_lock.held():
+            with self._flush_lock, self._change_lock:
                 head = self._head.read()
                 if head is None or head.begun != head.published or head.clean or self._staged.refresh(head):
                     return  # another handle is at work, or the next opening has to mend something first
@@ -378,12 +378,22 @@ class Tree:
         """
         self._check_writable()
         self._change_lock.acquire()
-        return self._begin_locked()
+        try:
+            return self._begin_locked()
+        except BaseException:
+            self._change_lock.release()
+            raise
 
     def try_begin(self) -> Change | None:
         """As `begin`, but ``None`` at once if somebody else has the lock."""
         self._check_writable()
-        return self._begin_locked() if self._change_lock.try_acquire() else None
+        if not self._change_lock.try_acquire():
+            return None
+        try:
+            return self._begin_locked()
+        except BaseException:
+            self._change_lock.release()
+            raise
 
     def _check_writable(self) -> None:
         self._check_open()
@@ -392,11 +402,15 @@ class Tree:
         self._check_failure()
 
     def _begin_locked(self) -> Change:
-        try:
-            return self.next_change(is_first=True)
-        except BaseException:
+        change = self.next_change(is_first=True)
+        change.holds_lock = True
+        return change
+
+    def _end(self, change: Change) -> None:
+        """Let go of the lock, once."""
+        if change.holds_lock:
+            change.holds_lock = False
             self._change_lock.release()
-            raise
 
     def next_change(self, *, is_first: bool) -> Change:
         """See ``combining.Committer``."""
@@ -438,8 +452,10 @@ class Tree:
 
     def rollback(self, change: Change) -> None:
         """Forget the change and let go of the lock."""
-        change.steps.clear()
-        self._change_lock.release()
+        try:
+            change.steps.clear()
+        finally:
+            self._end(change)
 
     def reject(self, change: Change) -> None:
         """The same for a change that can't be, whose caller is told why.
@@ -450,8 +466,10 @@ class Tree:
         Raises:
             StoreBusyError, StoreFullError, StoreFailedError: what others staged can't be shown now.
         """
-        staged = self._staged.newest
-        self.rollback(change)
+        try:
+            staged = self._staged.newest
+        finally:
+            self.rollback(change)
         self.await_shown(staged)
 
     def await_shown(self, transaction: int) -> None:
@@ -475,14 +493,15 @@ class Tree:
             StoreFailedError: the disk refused a flush; the outcome is open.
             StoreBusyError: another process held the flush lock for too long; the outcome is open.
         """
-        if change.is_empty:
-            self.reject(change)  # what was read in it must stand, too
-            return
         try:
-            transaction = self.stage(change)
+            is_empty = change.is_empty  # what was read in it must stand, too
+            transaction = self._staged.newest if is_empty else self.stage(change)
         finally:
-            self._change_lock.release()
-        self.conclude(transaction)
+            self._end(change)
+        if is_empty:
+            self.await_shown(transaction)
+        else:
+            self.conclude(transaction)
 
     def conclude(self, transaction: int) -> None:
         """See ``combining.Committer``."""
@@ -571,7 +590,7 @@ class Tree:
             return None
         self._check_failure()
         if head is None or head.begun != head.published:
-            with self._change_lock.held():
+            with self._change_lock:
                 head = self.settled_head()
         records = self._gather(head)
         duration_ns = 0
@@ -583,7 +602,7 @@ class Tree:
                 self.on_flush(duration_ns)
         if records:
             self._durable = records[-1].transaction
-        with self._change_lock.held():
+        with self._change_lock:
             head = self.settled_head()
             head = self._publish([record for record in records if record.transaction > head.published], head)
             if duration_ns:
@@ -772,7 +791,7 @@ class Tree:
 def _tell_all(path: str, head: HeadFile, change_lock: Lock, error: OSError) -> None:
     """Have every handle bring the tree up to date, since some of it was lost; see `Tree._fail_to_sync`."""
     try:
-        with change_lock.held():
+        with change_lock:
             head.invalidate()
     except (OSError, ExecStoreError) as another:
         _LOG.warning("%s: the disk failed (%s), and no other handle can be told (%s)", path, error, another)

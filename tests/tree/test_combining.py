@@ -90,7 +90,7 @@ def ask_while_locked(
     asked = []
     for number, operation in enumerate(operations):
         asked.append(threads.submit(tree.change, operation))
-        wait_until(lambda: tree._combining._is_led)
+        wait_until(lambda: tree._combining._leader is not None)
         wait_until(lambda number=number: len(tree._combining._waiting) == number)  # type: ignore[misc]
     return change, asked
 

@@ -147,7 +147,7 @@ def test_who_waits_for_the_lock_stops_once_another_did_its_work(tmp_path: Path) 
     held, wanted = (Lock(fs, "lock", str(tmp_path), 60.0, write=True) for _ in range(2))
     done = threading.Event()
     outcome: list[bool] = []
-    with held.held():
+    with held:
         waiting = threading.Thread(target=lambda: outcome.append(wanted.acquire_unless(done.is_set)))
         waiting.start()
         done.set()
@@ -193,7 +193,7 @@ def test_those_whose_work_was_done_do_not_stand_in_line_behind_the_next_flush(tm
         follower.start()
     leader = threading.Thread(target=flush_for_long)
     leader.start()
-    while lock._waiting < 6:
+    while len(lock._waiting) < 6:
         time.sleep(0.001)
     done.set()
     lock.release()

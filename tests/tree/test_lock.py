@@ -30,7 +30,7 @@ def _lock(fs: RealFileSystem, timeout_seconds: float = 0.05) -> Lock:
 
 def test_one_holder_among_handles(fs: RealFileSystem) -> None:
     mine, others = _lock(fs), _lock(fs)
-    with mine.held(), pytest.raises(StoreBusyError) as caught:
+    with mine, pytest.raises(StoreBusyError) as caught:
         others.acquire()
     assert caught.value.holder_pid == os.getpid()
     assert caught.value.timeout_seconds == 0.05
@@ -49,7 +49,7 @@ def test_one_holder_among_threads(fs: RealFileSystem) -> None:
         except StoreBusyError as error:
             failures.append(error)
 
-    with lock.held():
+    with lock:
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -72,7 +72,7 @@ def test_a_waiter_gets_it_once_it_is_free(fs: RealFileSystem) -> None:
     got = threading.Event()
 
     def wait() -> None:
-        with others.held():
+        with others:
             got.set()
 
     thread = threading.Thread(target=wait)
