@@ -143,7 +143,7 @@ class Reader:
         self._catch_up()
         kept = self._kept
         entry, is_worth_keeping = None, False
-        if kept is not None and not any(layer.get(path) for layer in self._layers):
+        if kept is not None and all(layer.get(path) is None for layer in self._layers):  # what is absent is falsy
             entry, is_worth_keeping = kept.look(self._transaction, path, is_change=self.is_change)
         stamp = self._stamp(path) if entry is not None or is_worth_keeping else None
         if entry is not None and entry.stamp == stamp:

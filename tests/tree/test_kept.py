@@ -109,6 +109,22 @@ def test_a_change_sees_its_own_writes(open_tree: Callable[..., Tree]) -> None:
     assert get(tree, "a") == b"1"
 
 
+def test_what_a_change_removed_is_gone(open_tree: Callable[..., Tree]) -> None:
+    """For itself, and for those that come before it is published."""
+    tree = open_tree()
+    put(tree, "a", b"1")
+    for _ in range(3):
+        get(tree, "a")
+    change = tree.begin()
+    change.remove_record("records", "a")
+    assert read(change, "a") is None
+    tree.stage(change)
+    following = tree.next_change(is_first=False)
+    assert read(following, "a") is None
+    tree.reject(following)
+    assert get(tree, "a") is None
+
+
 class SameStamps(RealFileSystem):
     """Its stamps tell nothing, as those of two changes within one tick of the clock may."""
 
