@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -240,3 +241,78 @@ def test_many_threads_and_transactions_lose_nothing(tmp_path: Path, threads: Thr
     again = Tree(str(tmp_path / "store"), LAYOUT)
     assert keys(again) == stored
     again.close()
+
+
+def test_the_main_thread_does_its_own_only(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    """Ctrl-C comes to it, and ends what it is doing."""
+    done_by: set[int] = set()
+    asked: list[Future[str]] = []
+
+    def noting(change: Change) -> str:
+        done_by.add(threading.get_ident())
+        return put(f"k{len(keys(tree))}-{change.values.get('count', 0)}")(change)
+
+    def own(change: Change) -> str:
+        for number in range(4):
+            asked.append(threads.submit(tree.change, noting))
+            wait_until(lambda number=number: len(tree._combining._waiting) == number + 1)  # type: ignore[misc]
+        return put("own")(change)
+
+    assert threading.current_thread() is threading.main_thread()
+    assert tree.change(own) == "own is 1"
+    assert sorted(each.result(PATIENCE_SECONDS)[-1] for each in asked) == ["2", "3", "4", "5"]
+    assert threading.get_ident() not in done_by
+    assert len(done_by) == 1
+
+
+def change_at_once(tree: Tree, key: str) -> None:
+    tree.change(put(key))
+
+
+def change_in_a_transaction(tree: Tree, key: str) -> None:
+    change = tree.begin()
+    try:
+        put(key)(change)
+    except BaseException:
+        tree.rollback(change)
+        raise
+    tree.commit(change)
+
+
+@pytest.mark.parametrize("way", [change_at_once, change_in_a_transaction])
+def test_an_interrupt_leaves_no_lock_taken(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, way: Callable[[Tree, str], None]
+) -> None:
+    """Behind whichever call to the system it comes: afterwards everything goes on at once."""
+    disk = disk_of(tree)
+    left = 0
+
+    def interrupting(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            result = method(*arguments, **options)
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    for name in ("pread", "pwrite", "kind", "flush", "create", "try_lock", "unlock", "rename"):
+        monkeypatch.setattr(disk, name, interrupting(getattr(disk, name)))
+    number = 0
+    while left <= 0:  # until a change takes fewer calls than that
+        number += 1
+        left = number
+        with contextlib.suppress(KeyboardInterrupt):
+            way(tree, f"k{number}")
+        unused, left = left, 0
+        for lock in (tree._change_lock, tree._flush_lock):
+            assert lock.try_acquire(), f"after an interrupt behind call {number}"
+            lock.release()
+        assert tree._combining._leader is None
+        tree.change(put(f"after{number}"))
+        left = unused
+    left = 0
+    assert number > 15
+    assert f"after{number}" in keys(tree)
