@@ -84,10 +84,12 @@ class _Request(Generic[_T]):
         """Wake its thread. Once too often does no harm."""
         release_once(self._told)
 
-    def do(self, committer: Committer, *, is_first: bool) -> None:
-        """Decide and stage it. Holds the change lock."""
+    def do(self, committer: Committer, *, is_first: bool) -> bool:
+        """Decide and stage it; gives whether a change could be begun. Holds the change lock."""
+        is_begun = False
         try:
             change = committer.next_change(is_first=is_first)
+            is_begun = True
             try:
                 self.result = self.operation(change)
             except Exception as error:  # noqa: BLE001 - its own thread raises it
@@ -102,6 +104,7 @@ class _Request(Generic[_T]):
         except Exception as error:  # noqa: BLE001
             self.error = error
         self.is_done = True
+        return is_begun
 
     def answer(self, committer: Committer, transaction: int) -> _T:
         """What the operation gave, once a transaction is durable and shown, which is this one's or a later one."""
@@ -194,11 +197,12 @@ class Combining:
         """Do what is asked for, until nobody waits; gives the newest transaction that an answer hangs on."""
         committer.lock(max(own.wait_until - time.monotonic(), 0))
         try:
-            own.do(committer, is_first=True)
+            # Until one could begin, nobody knows what stands in the journal by now.
+            is_first = not own.do(committer, is_first=True)
             newest = own.transaction
             while new := self._take(own):
                 for request in new:
-                    request.do(committer, is_first=False)
+                    is_first = not request.do(committer, is_first=is_first) and is_first
                     newest = max(newest, request.transaction)
             return newest
         finally:

@@ -181,6 +181,46 @@ def test_another_process_that_keeps_the_lock_is_waited_for_once(tmp_path: Path, 
     other.close()
 
 
+@pytest.mark.parametrize("refused", ["reserve", "head"])
+def test_a_leader_that_cannot_begin_leaves_it_to_the_next(
+    tree: Tree, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """Of what another process staged meanwhile this handle knows nothing until one could begin."""
+    other = Tree(tree.path, LAYOUT)
+    tree.change(put("before"))
+    change = other.begin()
+    put("theirs")(change)
+    asked = []
+    for number, key in enumerate(("a", "b", "theirs")):
+        asked.append(threads.submit(tree.change, put(key)))
+        wait_until(lambda: tree._combining._leader is not None)
+        wait_until(lambda number=number: len(tree._combining._waiting) == number)  # type: ignore[misc]
+    refusals = [OSError(errno.ENOSPC if refused == "reserve" else errno.EIO, "no")]
+
+    def refuse(*_: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return another()
+
+    if refused == "reserve":
+        tree._reserve_whole = False
+        another: Callable[[], Any] = lambda: None  # noqa: E731
+        monkeypatch.setattr("execstore.tree.reserve.ensure", refuse)
+    else:
+        another = tree._head.read
+        monkeypatch.setattr(tree._head, "read", refuse)
+    staged = other.stage(change)
+    other._change_lock.release()
+    with pytest.raises(StoreFullError if refused == "reserve" else StoreFailedError):
+        asked[0].result(PATIENCE_SECONDS)
+    other.conclude(staged)
+    assert asked[1].result(PATIENCE_SECONDS) == "b is 3"
+    with pytest.raises(KeyError):
+        asked[2].result(PATIENCE_SECONDS)
+    other.close()
+    assert keys(tree) == ["b", "before", "theirs"]
+
+
 @pytest.mark.parametrize("victim", [0, 1, 3])
 def test_an_interrupted_leader_leaves_nobody_behind(tree: Tree, threads: ThreadPoolExecutor, victim: int) -> None:
     """Ctrl-C means the call of the thread that got it, whosever operation it is in."""

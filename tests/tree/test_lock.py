@@ -142,7 +142,7 @@ class Interrupted(RealFileSystem):
 class InterruptedDict(dict[str, object]):
     """The same behind the step that takes the lock among threads."""
 
-    def setdefault(self, key: str, value: object = None) -> object:  # type: ignore[override]
+    def setdefault(self, key: str, value: object = None) -> object:
         super().setdefault(key, value)
         raise KeyboardInterrupt
 
