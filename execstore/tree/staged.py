@@ -90,10 +90,13 @@ class Staged:
 
     def add(self, record: Record) -> None:
         """This handle wrote another one."""
+        # If this is interrupted, the layer must not lack what the records have: then it is made anew.
+        layer, self._layer = self._layer, None
         self._records.append(record)
         self._own.add(record.transaction)
-        if self._layer is not None:
-            self._layer.apply(record.steps)
+        if layer is not None:
+            layer.apply(record.steps)
+            self._layer = layer
 
     def forget(self, published: int) -> None:
         """Those up to this transaction are published."""

@@ -245,6 +245,31 @@ def test_an_interrupted_leader_leaves_nobody_behind(tree: Tree, threads: ThreadP
     assert tree.change(put("after"))
 
 
+def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stage(key: str) -> None:
+        change = tree.next_change(is_first=key == "a")
+        put(key)(change)
+        tree.stage(change)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    tree.lock(PATIENCE_SECONDS)
+    stage("a")
+    tree.next_change(is_first=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tree._staged._layer, "apply", interrupt)
+        stage("b")
+    with pytest.raises(KeyError):
+        stage("b")
+    stage("c")
+    tree.unlock()
+    tree.await_shown(tree.newest_staged())
+    assert keys(tree) == ["a", "b", "c"]
+
+
 def test_a_handle_that_is_closed_meanwhile_says_so_to_all(tree: Tree, threads: ThreadPoolExecutor) -> None:
     change, asked = ask_while_locked(tree, threads, [put("a"), put("b"), put("c")])
     closing = threads.submit(tree.close)
