@@ -26,7 +26,8 @@ from execstore.testing import FakeClock
 from execstore.watcher import EventIterator, GetEventsRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType, ModuleType
 
     from execstore import Store, watcher
     from execstore.tree.tree import Tree
@@ -40,6 +41,7 @@ __all__ = [
     "docker_execution",
     "full_execution",
     "in_child",
+    "interrupted_at",
     "listing",
     "log_entries",
     "make_event",
@@ -52,6 +54,35 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must happen before it fails; it never decides the outcome of one that passes."""
+
+
+class _InterruptingAt:
+    """Raises where the interpreter looks for signals, at the point of this number: when a function is entered, and
+    when a built-in one returns."""
+
+    def __init__(self, number: int, files: tuple[str, ...]) -> None:
+        self.left = number
+        self._files = files
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if self.left >= 0 and event in {"call", "c_return"} and frame.f_code.co_filename in self._files:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+
+def interrupted_at(number: int, modules: Iterable[ModuleType], call: Callable[[], Any]) -> bool:
+    """Call it, interrupted at the point of this number in these modules; whether there are so many."""
+    interrupting = _InterruptingAt(number, tuple(module.__file__ or "" for module in modules))
+    profiled = sys.getprofile()
+    sys.setprofile(interrupting)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(profiled)
+    return interrupting.left < 0
 
 
 def make_execution(

@@ -47,7 +47,7 @@ class Change(Reader):
         self.steps: list[Step] = []
         self._changed_values = False
         self.is_rehearsal = False
-        self.holds_lock = False  # whether its end lets go of the change lock
+        self.attempt: object = None  # which took the change lock, if its end lets go of that
 
     @classmethod
     def rehearsal(cls, reader: Reader, layout: Layout) -> Change:

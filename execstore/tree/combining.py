@@ -6,12 +6,18 @@ So whoever has the change lock leads: it does what others came to ask for meanwh
 record of its own, then flushes and publishes once for all, while they sleep. (Known as flat combining: Hendler, Incze,
 Shavit and Tzafrir, "Flat combining and the synchronization-parallelism tradeoff", SPAA 2010.)
 
-Who leads takes all that wait by then; their threads don't come back before it told them, so it comes to an end. The
-main thread does its own only: Ctrl-C interrupts it anywhere, and what it interrupts should be its own call.
+Who leads takes one after the other, until nobody waits; their threads don't come back before it told them, so it comes
+to an end. Who waits behind a long change still goes when its time is up. The main thread does its own only: Ctrl-C
+interrupts it anywhere, and what it interrupts should be its own call.
+
+Any other thread may be interrupted, too (``PyThreadState_SetAsyncExc``). Whoever is, and wherever, nobody may be left
+waiting for it: those it took, or would have taken, or was about to let lead, are told. What was done stands, and is
+never done again; the rest begins anew, each as another request, for which a late word to the last one means nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -32,11 +38,11 @@ _T = TypeVar("_T")
 class Committer(Protocol):
     """What combining asks of its handle. Whatever else these raise is the system's errors in their final form."""
 
-    def lock(self, timeout_seconds: float) -> None:
+    def lock(self, timeout_seconds: float, attempt: object) -> None:
         """Take the change lock. Raises ``StoreBusyError``."""
 
-    def unlock(self) -> None:
-        """Let go of it."""
+    def unlock(self, attempt: object) -> None:
+        """Let go of it, if it was taken by this attempt."""
 
     def busy(self) -> StoreBusyError:
         """The error of who waited in vain."""
@@ -50,6 +56,9 @@ class Committer(Protocol):
     def newest_staged(self) -> int:
         """The newest transaction that is neither durable nor shown yet, 0 if there is none. Holds the lock."""
 
+    def find_staged(self) -> int:
+        """The same by a look at the journal, after `stage` was cut off somewhere. Holds the lock."""
+
     def conclude(self, transaction: int) -> None:
         """Have a change of one's own, and all before it, made durable and shown."""
 
@@ -58,7 +67,7 @@ class Committer(Protocol):
 
 
 class _Request(Generic[_T]):
-    """A thread's operation on its way. What is said of it is written by who leads, before it is told."""
+    """A thread's operation on its way: one attempt. What is said of it is written by who leads, before it is told."""
 
     def __init__(self, operation: Callable[[Change], _T], wait_until: float) -> None:
         self.operation = operation
@@ -69,7 +78,8 @@ class _Request(Generic[_T]):
         self.transaction = 0  # the newest that the answer hangs on
         self.result: _T | None = None
         self.error: Exception | None = None
-        self.taken: list[_Request[Any]] = []  # by this one's thread, which leads; none of them may be left asleep
+        self.taken: list[_Request[Any]] = []  # by this one's thread, which leads
+        self.heir: _Request[Any] | None = None  # which is to lead instead of it
         self._told = threading.Lock()  # whose release wakes its thread
 
     def sleep(self) -> None:
@@ -100,11 +110,25 @@ class _Request(Generic[_T]):
             else:
                 self.changes_something = not change.is_empty
                 # If it is empty, what it read must stand, too.
-                self.transaction = committer.stage(change) if self.changes_something else committer.newest_staged()
+                newest = committer.newest_staged()
+                self.transaction = self._stage(change, newest, committer) if self.changes_something else newest
         except Exception as error:  # noqa: BLE001
             self.error = error
         self.is_done = True
         return is_begun
+
+    def _stage(self, change: Change, newest: int, committer: Committer) -> int:
+        try:
+            return committer.stage(change)
+        except Exception:
+            raise
+        except BaseException:
+            # The thread is interrupted. If all was written by then it will be committed, and must not be done again.
+            with contextlib.suppress(OSError):
+                found = committer.find_staged()
+                if found > newest:
+                    self.transaction, self.is_done = found, True
+            raise
 
     def answer(self, committer: Committer, transaction: int) -> _T:
         """What the operation gave, once a transaction is durable and shown, which is this one's or a later one."""
@@ -140,90 +164,93 @@ class Combining:
             StoreBusyError: its turn didn't come within ``timeout_seconds``.
             Exception: what the operation, or committing it, raised.
         """
-        request: _Request[_T] = _Request(operation, time.monotonic() + timeout_seconds)
-        try:
-            while not request.is_done:
-                if self._is_to_lead(request):
+        wait_until = time.monotonic() + timeout_seconds
+        while True:
+            request: _Request[_T] = _Request(operation, wait_until)
+            try:
+                if self._is_to_lead(request) or self._wait(request, committer):
                     return self._lead(request, committer)
-                self._wait(request, committer)
-            return request.answer(committer, request.transaction)
-        finally:
-            # What is left to do here is so only after an interrupt, or if the lock wasn't had.
-            if self._leader is request or request.taken or request in self._waiting:
-                self._withdraw(request)
+            except BaseException:
+                self._leave(request)
+                committer.unlock(request)
+                raise
+            if request.is_done:
+                return request.answer(committer, request.transaction)
 
     def _is_to_lead(self, request: _Request[Any]) -> bool:
         with self._lock:
-            if self._leader is None or self._leader is request:
+            if self._leader is None:
                 self._leader = request
                 return True
-            if request not in self._waiting:
-                request.sleep()
-                self._waiting.append(request)
+            request.sleep()
+            self._waiting.append(request)
             return False
 
-    def _wait(self, request: _Request[Any], committer: Committer) -> None:
-        if request.wait(max(request.wait_until - time.monotonic(), 0)):
-            return
-        with self._lock:
-            is_too_late = request in self._waiting
+    def _wait(self, request: _Request[Any], committer: Committer) -> bool:
+        """Wait to be told; whether to lead."""
+        if not request.wait(max(request.wait_until - time.monotonic(), 0)):
+            with self._lock:
+                is_too_late = request in self._waiting
+                if is_too_late:
+                    self._waiting.remove(request)
             if is_too_late:
-                self._waiting.remove(request)
-        if is_too_late:
-            raise committer.busy()
-        request.wait()  # who took it is done with it in a time that is bounded
+                raise committer.busy()
+            request.wait()  # who took it is at it
+        return self._leader is request
 
-    def _withdraw(self, request: _Request[Any]) -> None:
+    def _lead(self, own: _Request[_T], committer: Committer) -> _T:
+        newest = self._stage_all(own, committer)
+        result = own.answer(committer, newest)
+        self._tell_all(own)
+        return result
+
+    def _stage_all(self, own: _Request[Any], committer: Committer) -> int:
+        """Do what is asked for, until nobody waits; gives the newest transaction that an answer hangs on."""
+        newest = 0
+        is_first = True
+        committer.lock(max(own.wait_until - time.monotonic(), 0), own)
+        request: _Request[Any] | None = own
+        while request is not None:
+            # Until one could begin, nobody knows what stands in the journal by now.
+            is_first = not request.do(committer, is_first=is_first) and is_first
+            newest = max(newest, request.transaction)
+            request = self._take(own)
+        committer.unlock(own)
+        return newest
+
+    def _take(self, own: _Request[Any]) -> _Request[Any] | None:
+        """The one whose change is to be done now; if there is none, this one leads no more."""
+        with self._lock:
+            if not self._waiting:
+                self._leader = None
+                return None
+            following = self._waiting[0]
+            if threading.current_thread() is threading.main_thread():
+                own.heir = self._leader = following
+                del self._waiting[0]
+            else:
+                own.taken.append(following)
+                del self._waiting[0]
+                return following
+        following.tell()
+        return None
+
+    def _leave(self, request: _Request[Any]) -> None:
         """Nothing may hang on its thread any more: those whom it took, or would have taken, begin again."""
         with self._lock:
             if request in self._waiting:
                 self._waiting.remove(request)
             if self._leader is request:
-                self._leader = None
                 request.taken += self._waiting
                 self._waiting = []
-        self._tell_all(request)
-
-    def _lead(self, own: _Request[_T], committer: Committer) -> _T:
-        newest = self._stage_all(own, committer)
-        try:
-            return own.answer(committer, newest)
-        finally:
-            for request in own.taken:
-                request.is_shown = own.is_shown
-            self._tell_all(own)
-
-    def _stage_all(self, own: _Request[Any], committer: Committer) -> int:
-        """Do what is asked for, until nobody waits; gives the newest transaction that an answer hangs on."""
-        committer.lock(max(own.wait_until - time.monotonic(), 0))
-        try:
-            # Until one could begin, nobody knows what stands in the journal by now.
-            is_first = not own.do(committer, is_first=True)
-            newest = own.transaction
-            while new := self._take(own):
-                for request in new:
-                    is_first = not request.do(committer, is_first=is_first) and is_first
-                    newest = max(newest, request.transaction)
-            return newest
-        finally:
-            committer.unlock()
-
-    def _take(self, own: _Request[Any]) -> list[_Request[Any]]:
-        """Those whose changes are to be done now; if there are none, this one leads no more."""
-        with self._lock:
-            new = self._waiting
-            if new and threading.current_thread() is threading.main_thread():
-                self._leader = new.pop(0)
-                self._leader.tell()
-                return []
-            own.taken += new
-            self._waiting = []
-            if not new and self._leader is own:
                 self._leader = None
-            return new
+        if request.heir is not None:
+            request.heir.tell()
+        self._tell_all(request)
 
     @staticmethod
     def _tell_all(leader: _Request[Any]) -> None:
-        while leader.taken:
-            leader.taken[-1].tell()
-            leader.taken.pop()
+        for request in leader.taken:
+            request.is_shown = leader.is_shown
+            request.tell()
+        leader.taken.clear()  # who keeps an error keeps what it came through

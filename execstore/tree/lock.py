@@ -6,12 +6,13 @@ removed file excludes nobody.
 
 Ctrl-C raises ``KeyboardInterrupt`` between any two steps of Python, most often right behind a call that waited: just
 when the lock was had. The program may go on after that, and then no lock may stay taken. So each attempt is an object
-of its own, and one step both takes the lock for it and says so. (What is left is the moment in which `Lock.release`
-begins.)
+of its own, and one step both takes the lock for it and says so. Who releases the lock may be interrupted before it
+has: what begins a call is such a place, too. So it is released behind the work, and, whatever is raised, once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from execstore.errors import StoreBusyError
 from execstore.tree.names import HANDLES_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from execstore.tree.filesystem import FileSystem
 
@@ -63,33 +64,33 @@ class Lock:
         self.was_contended = False  # whether its holder had to wait for it
         self._descriptor = fs.open(path, write=write)
 
-    def acquire(self, timeout_seconds: float | None = None) -> None:
-        """Wait for the lock. It must be followed by the ``try`` that releases it, with nothing in between.
+    def acquire(self, timeout_seconds: float | None = None, attempt: object = None) -> None:
+        """Wait for the lock. ``attempt``: any object, by which `release` knows later whether this one has it.
 
         Raises:
             StoreBusyError: it wasn't had within the timeout, or its own.
         """
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
-        attempt = object()
+        attempt = object() if attempt is None else attempt
         try:
             if not self._take(attempt) and not self._wait_for_threads(attempt, deadline):
                 raise self.busy()  # noqa: TRY301
             if not self._fs.try_lock(self._descriptor):
                 self._wait(deadline)
         except BaseException:
-            self._give_up(attempt)
+            self.release(attempt)
             raise
 
-    def acquire_unless(self, is_done: Callable[[], bool]) -> bool:
+    def acquire_unless(self, is_done: Callable[[], bool], attempt: object = None) -> bool:
         """Wait for the lock, or for somebody else to have done what it is wanted for; whether it was had.
 
-        Returns without the lock only if ``is_done()``, which is asked while waiting.
+        Returns without the lock only if ``is_done()``, which is asked while waiting. ``attempt``: as in `acquire`.
 
         Raises:
             StoreBusyError: neither came about within the timeout.
         """
         deadline = time.monotonic() + self._timeout_seconds
-        attempt = object()
+        attempt = object() if attempt is None else attempt
         try:
             had_to_wait = not self._take(attempt)
             if had_to_wait and not self._wait_for_threads(attempt, deadline, is_done):
@@ -99,30 +100,37 @@ class Lock:
             if not self._fs.try_lock(self._descriptor):
                 had_to_wait = True
                 if not self._wait(deadline, is_done):
-                    self._give_up(attempt)
+                    self.release(attempt)
                     return False
             self.was_contended = had_to_wait
         except BaseException:
-            self._give_up(attempt)
+            self.release(attempt)
             raise
         return True
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it."""
-        attempt = object()
+    def try_acquire(self, attempt: object = None) -> bool:
+        """Take the lock if nobody has it. ``attempt``: as in `acquire`."""
+        attempt = object() if attempt is None else attempt
         try:
             if self._take(attempt) and self._fs.try_lock(self._descriptor):
                 return True
         except BaseException:
-            self._give_up(attempt)
+            self.release(attempt)
             raise
-        self._give_up(attempt)
+        self.release(attempt)
         return False
 
-    def release(self, *_: object) -> None:
-        """Give it back, on whatever thread."""
+    def release(self, attempt: object = None) -> None:
+        """Give it back, on whatever thread. With an ``attempt``: if that one has it, which it needn't know, maybe among
+        threads only."""
+        if attempt is not None and self._attempt.get("") is not attempt:
+            return
         try:
             self._fs.unlock(self._descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._fs.unlock(self._descriptor)  # it may have been interrupted before it did anything
+            raise
         finally:
             self._attempt.clear()
             # Who comes to wait after this look finds the lock free: it says so before it tries.
@@ -132,16 +140,20 @@ class Lock:
                     if number == 0 or may_be_done:
                         release_once(wake)
 
-    __enter__ = acquire  # not a method that calls another one: in between there would be room for an interrupt
-    __exit__ = release
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Have it for a ``with``."""
+        attempt = object()
+        try:
+            self.acquire(attempt=attempt)
+            yield
+            self.release(attempt)
+        except BaseException:
+            self.release(attempt)
+            raise
 
     def _take(self, attempt: object) -> bool:
         return self._attempt.setdefault("", attempt) is attempt
-
-    def _give_up(self, attempt: object) -> None:
-        """Release the lock if this attempt has it, maybe without knowing, and maybe among threads only."""
-        if self._attempt.get("") is attempt:
-            self.release()
 
     def _wait_for_threads(self, attempt: object, deadline: float, is_done: Callable[[], bool] | None = None) -> bool:
         """Wait until the lock is had among threads; ``False`` if it isn't by then, or once ``is_done()``."""

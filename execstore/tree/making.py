@@ -124,7 +124,7 @@ def make_store(
     for name in (CHANGE_LOCK_PATH, FLUSH_LOCK_PATH, HANDLES_PATH):
         fs.close(fs.open(name, write=True, create=True))
     lock = Lock(fs, CHANGE_LOCK_PATH, root, timeout_seconds, write=True)
-    with lock:
+    with lock.held():
         # Another process may have made it meanwhile.
         form = read_format(fs, root)
         if form is None:

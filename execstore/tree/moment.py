@@ -156,7 +156,7 @@ def take_moment(source: Source, spool: BinaryIO) -> Moment:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(_OvertakenError):
             return _take(source, spool)
-    with source.change_lock:
+    with source.change_lock.held():
         try:
             return _take(source, spool)
         except _OvertakenError as error:

@@ -110,7 +110,7 @@ def _rebuild(
     change_lock = Lock(fs, CHANGE_LOCK_PATH, path, lock_timeout_seconds, write=True)
     flush_lock = Lock(fs, FLUSH_LOCK_PATH, path, lock_timeout_seconds, write=True, inner=change_lock)
     handles = Handles(fs, write=True)
-    with flush_lock, change_lock:
+    with flush_lock.held(), change_lock.held():
         if handles.are_none():
             done += _Rebuilding(fs, path, layout, form, names).run(values_of)
         elif form is None or any(_is_wrong(fs, name) for name in (HEAD_PATH, *JOURNAL_PATHS)):

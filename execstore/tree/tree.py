@@ -210,7 +210,7 @@ class Tree:
 
     def _enter(self) -> None:
         """Join the handles of this store; the first one brings it up to date."""
-        with self._flush_lock, self._change_lock:
+        with self._flush_lock.held(), self._change_lock.held():
             alone = self._handles.are_none()
             head = self._head.read()
             if head is None or (alone and not recovery.is_clean(self._fs, self._journal, head)):
@@ -275,7 +275,7 @@ class Tree:
 
     def _leave(self) -> None:
         try:
-            with self._flush_lock, self._change_lock:
+            with self._flush_lock.held(), self._change_lock.held():
                 head = self._head.read()
                 if head is None or head.begun != head.published or head.clean or self._staged.refresh(head):
                     return  # another handle is at work, or the next opening has to mend something first
@@ -377,22 +377,22 @@ class Tree:
             StoreFailedError, StoreClosedError, StoreReadOnlyError
         """
         self._check_writable()
-        self._change_lock.acquire()
+        attempt = object()
         try:
-            return self._begin_locked()
+            self._change_lock.acquire(attempt=attempt)
+            return self._begin_locked(attempt)
         except BaseException:
-            self._change_lock.release()
+            self._change_lock.release(attempt)
             raise
 
     def try_begin(self) -> Change | None:
         """As `begin`, but ``None`` at once if somebody else has the lock."""
         self._check_writable()
-        if not self._change_lock.try_acquire():
-            return None
+        attempt = object()
         try:
-            return self._begin_locked()
+            return self._begin_locked(attempt) if self._change_lock.try_acquire(attempt) else None
         except BaseException:
-            self._change_lock.release()
+            self._change_lock.release(attempt)
             raise
 
     def _check_writable(self) -> None:
@@ -401,16 +401,15 @@ class Tree:
             raise StoreReadOnlyError(self.path)
         self._check_failure()
 
-    def _begin_locked(self) -> Change:
+    def _begin_locked(self, attempt: object) -> Change:
         change = self.next_change(is_first=True)
-        change.holds_lock = True
+        change.attempt = attempt
         return change
 
     def _end(self, change: Change) -> None:
-        """Let go of the lock, once."""
-        if change.holds_lock:
-            change.holds_lock = False
-            self._change_lock.release()
+        """Let go of the lock, if that wasn't done."""
+        if change.attempt is not None:
+            self._change_lock.release(change.attempt)
 
     def next_change(self, *, is_first: bool) -> Change:
         """See ``combining.Committer``."""
@@ -454,8 +453,10 @@ class Tree:
         """Forget the change and let go of the lock."""
         try:
             change.steps.clear()
-        finally:
             self._end(change)
+        except BaseException:
+            self._end(change)
+            raise
 
     def reject(self, change: Change) -> None:
         """The same for a change that can't be, whose caller is told why.
@@ -468,8 +469,10 @@ class Tree:
         """
         try:
             staged = self._staged.newest
-        finally:
             self.rollback(change)
+        except BaseException:
+            self.rollback(change)
+            raise
         self.await_shown(staged)
 
     def await_shown(self, transaction: int) -> None:
@@ -496,8 +499,10 @@ class Tree:
         try:
             is_empty = change.is_empty  # what was read in it must stand, too
             transaction = self._staged.newest if is_empty else self.stage(change)
-        finally:
             self._end(change)
+        except BaseException:
+            self._end(change)
+            raise
         if is_empty:
             self.await_shown(transaction)
         else:
@@ -540,13 +545,18 @@ class Tree:
         """See ``combining.Committer``."""
         return self._staged.newest
 
-    def lock(self, timeout_seconds: float) -> None:
+    def find_staged(self) -> int:
         """See ``combining.Committer``."""
-        self._change_lock.acquire(timeout_seconds)
+        self._staged.refresh(self._begun_at)
+        return self._staged.newest
 
-    def unlock(self) -> None:
+    def lock(self, timeout_seconds: float, attempt: object) -> None:
         """See ``combining.Committer``."""
-        self._change_lock.release()
+        self._change_lock.acquire(timeout_seconds, attempt)
+
+    def unlock(self, attempt: object) -> None:
+        """See ``combining.Committer``."""
+        self._change_lock.release(attempt)
 
     def busy(self) -> StoreBusyError:
         """See ``combining.Committer``."""
@@ -572,14 +582,17 @@ class Tree:
             head = self._head.read()
             return head is not None and head.published >= transaction
 
-        if not self._flush_lock.acquire_unless(is_shown):
-            return
+        attempt = object()
         try:
+            if not self._flush_lock.acquire_unless(is_shown, attempt):
+                return
             if self._flush_lock.was_contended:
                 self._grouping.note_company()
             head = self._finish_locked(transaction)
-        finally:
-            self._flush_lock.release()
+            self._flush_lock.release(attempt)
+        except BaseException:
+            self._flush_lock.release(attempt)
+            raise
         if head is not None:
             self._write_back(head)
 
@@ -590,7 +603,7 @@ class Tree:
             return None
         self._check_failure()
         if head is None or head.begun != head.published:
-            with self._change_lock:
+            with self._change_lock.held():
                 head = self.settled_head()
         records = self._gather(head)
         duration_ns = 0
@@ -602,7 +615,7 @@ class Tree:
                 self.on_flush(duration_ns)
         if records:
             self._durable = records[-1].transaction
-        with self._change_lock:
+        with self._change_lock.held():
             head = self.settled_head()
             head = self._publish([record for record in records if record.transaction > head.published], head)
             if duration_ns:
@@ -791,7 +804,7 @@ class Tree:
 def _tell_all(path: str, head: HeadFile, change_lock: Lock, error: OSError) -> None:
     """Have every handle bring the tree up to date, since some of it was lost; see `Tree._fail_to_sync`."""
     try:
-        with change_lock:
+        with change_lock.held():
             head.invalidate()
     except (OSError, ExecStoreError) as another:
         _LOG.warning("%s: the disk failed (%s), and no other handle can be told (%s)", path, error, another)

@@ -181,7 +181,7 @@ def no_record_checked_for_its_place(patch: Patch) -> None:
 
 def clean_before_the_sync(patch: Patch) -> None:
     def leave(self: Tree) -> None:
-        with self._flush_lock, self._change_lock:
+        with self._flush_lock.held(), self._change_lock.held():
             head = self._head_now()
             self._head.write(head._replace(clean=True))
             self._head.flush()

@@ -7,15 +7,19 @@ import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from execstore.errors import StoreBusyError, StoreClosedError, StoreFailedError, StoreFullError
+from execstore.tree import combining, journal, staged
+from execstore.tree import lock as lock_module
+from execstore.tree import tree as tree_module
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.layout import Layout
 from execstore.tree.tree import Tree
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, interrupted_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from execstore.tree.change import Change
 
+ENGINE = (combining, journal, lock_module, staged, tree_module)
 LAYOUT = Layout(records=("records",), lines=("lines",), indexes={"index": "records"}, log="log")
 
 
@@ -31,6 +36,7 @@ class Disk(RealFileSystem):
     """Refuses what it is told to, with that error number."""
 
     flushing = journaling = 0
+    interrupted_after = b""  # the record of the journal with these bytes
 
     def flush(self, descriptor: int) -> None:
         if self.flushing:
@@ -40,7 +46,11 @@ class Disk(RealFileSystem):
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:  # type: ignore[override]
         if self.journaling and b"@transaction" in bytes(data[:20]):
             raise OSError(self.journaling, "no")
-        return RealFileSystem.pwrite(descriptor, data, offset)
+        written = RealFileSystem.pwrite(descriptor, data, offset)
+        if self.interrupted_after and self.interrupted_after in bytes(data) and b"@transaction" in bytes(data[:20]):
+            self.interrupted_after = b""
+            raise KeyboardInterrupt
+        return written
 
 
 @pytest.fixture
@@ -245,6 +255,82 @@ def test_an_interrupted_leader_leaves_nobody_behind(tree: Tree, threads: ThreadP
     assert tree.change(put("after"))
 
 
+def test_what_an_interrupted_leader_had_written_is_not_done_again(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    """The interpreter looks for signals behind a system call, so most interruptions come there."""
+    change, asked = ask_while_locked(tree, threads, [put("a"), put("b"), put("c")])
+    disk_of(tree).interrupted_after = b"records/b.json"
+    tree.rollback(change)
+    with pytest.raises(KeyboardInterrupt):
+        asked[0].result(PATIENCE_SECONDS)
+    assert [each.result(PATIENCE_SECONDS) for each in asked[1:]] == ["b is 2", "c is 3"]
+    assert keys(tree) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_an_interruption_anywhere_leaves_nobody_asleep(tree: Tree, threads: ThreadPoolExecutor, thread: str) -> None:
+    for number in range(1000):
+        change = tree.begin()
+        ended: list[bool] = []
+        asked: list[Future[str]] = []
+
+        def ask(change: Change = change, ended: list[bool] = ended, asked: list[Future[str]] = asked) -> None:
+            wait_until(lambda: bool(ended) or tree._combining._leader is not None)
+            asked += [threads.submit(tree.change, put(f"{key}{number}")) for key in "ab"]  # noqa: B023
+            wait_until(lambda: bool(ended) or len(tree._combining._waiting) == 2)
+            tree.rollback(change)
+
+        def lead(number: int = number, ended: list[bool] = ended) -> bool:
+            try:
+                return interrupted_at(number, ENGINE, partial(tree.change, put(f"leader {number}")))
+            finally:
+                ended.append(True)
+
+        asking = threads.submit(ask)
+        was_interrupted = lead() if thread == "main" else threads.submit(lead).result(PATIENCE_SECONDS)
+        asking.result(PATIENCE_SECONDS)
+        assert all(each.result(PATIENCE_SECONDS) for each in asked)
+        if not was_interrupted:
+            break
+        assert threads.submit(tree.change, put(f"after {number}")).result(PATIENCE_SECONDS)
+    assert number > 100
+    assert tree.read(lambda reader: reader.values["count"]) == len(keys(tree))
+
+
+def test_a_waiter_that_is_interrupted_anywhere_leaves_nothing_behind(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    for number in range(1000):
+        change = tree.begin()
+        leading = threads.submit(tree.change, put(f"leader {number}"))
+        wait_until(lambda: tree._combining._leader is not None)
+        waiting = threads.submit(interrupted_at, number, ENGINE, partial(tree.change, put(f"waiter {number}")))
+        wait_until(lambda: waiting.done() or len(tree._combining._waiting) == 1)  # noqa: B023
+        is_gone = waiting.done()
+        tree.rollback(change)
+        assert leading.result(PATIENCE_SECONDS)
+        if not waiting.result(PATIENCE_SECONDS):
+            break
+        assert (f"waiter {number}" not in keys(tree)) or not is_gone
+        assert not tree._combining._waiting
+    assert number > 5
+
+
+def test_who_waits_behind_a_long_change_goes_in_time(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    tree = Tree(str(tmp_path / "store"), LAYOUT, lock_timeout_seconds=0.3)
+    may_end = threading.Event()
+
+    def be_long(change: Change) -> str:
+        assert may_end.wait(PATIENCE_SECONDS)
+        return put("long")(change)
+
+    change, asked = ask_while_locked(tree, threads, [put("a"), be_long, put("b")])
+    tree.rollback(change)
+    with pytest.raises(StoreBusyError):
+        asked[2].result(PATIENCE_SECONDS)
+    may_end.set()
+    assert [each.result(PATIENCE_SECONDS) for each in asked[:2]] == ["a is 1", "long is 2"]
+    assert keys(tree) == ["a", "long"]
+    tree.close()
+
+
 def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +342,7 @@ def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    tree.lock(PATIENCE_SECONDS)
+    tree.lock(PATIENCE_SECONDS, tree)
     stage("a")
     tree.next_change(is_first=False)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -265,7 +351,7 @@ def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
     with pytest.raises(KeyError):
         stage("b")
     stage("c")
-    tree.unlock()
+    tree.unlock(tree)
     tree.await_shown(tree.newest_staged())
     assert keys(tree) == ["a", "b", "c"]
 

@@ -147,7 +147,7 @@ def test_who_waits_for_the_lock_stops_once_another_did_its_work(tmp_path: Path) 
     held, wanted = (Lock(fs, "lock", str(tmp_path), 60.0, write=True) for _ in range(2))
     done = threading.Event()
     outcome: list[bool] = []
-    with held:
+    with held.held():
         waiting = threading.Thread(target=lambda: outcome.append(wanted.acquire_unless(done.is_set)))
         waiting.start()
         done.set()

@@ -76,7 +76,7 @@ def in_the_middle_of_a_publication(open_tree: Callable[..., Tree]) -> Iterator[N
     tree._fs.fails = True
     with pytest.raises(StoreFailedError):
         write(tree, "new")
-    with tree._flush_lock, tree._change_lock:
+    with tree._flush_lock.held(), tree._change_lock.held():
         yield
     tree._fs.fails = False
 
@@ -99,7 +99,7 @@ def test_a_reader_waits_for_no_recovery_either(open_tree: Callable[..., Tree], r
     reader = open_tree(read_only=read_only)
     assert keys(reader) == ["a", "b", "c"]
     head = tree._head_now()
-    with tree._flush_lock, tree._change_lock:
+    with tree._flush_lock.held(), tree._change_lock.held():
         tree._head.write(head._replace(published=0))
         assert keys(reader) == ["a", "b", "c"]
         tree._head.write(head)
@@ -127,7 +127,7 @@ def test_a_reader_waits_for_one_that_is_opening_the_store(open_tree: Callable[..
     write(tree, "old")
     tree._handles.leave()
     reader = open_tree(read_only=True, lock_timeout_seconds=0.2)
-    with tree._flush_lock, tree._change_lock, pytest.raises(StoreBusyError):
+    with tree._flush_lock.held(), tree._change_lock.held(), pytest.raises(StoreBusyError):
         keys(reader)
     assert keys(reader) == ["old"]
 
@@ -155,7 +155,7 @@ def test_who_read_in_a_transaction_what_is_staged_finds_it_there(open_tree: Call
 def test_who_is_refused_otherwise_flushes_nothing(open_tree: Callable[..., Tree]) -> None:
     tree = open_tree()
     write(tree, "a")
-    with tree._flush_lock:
+    with tree._flush_lock.held():
         change = tree.begin()
         tree.reject(change)
 

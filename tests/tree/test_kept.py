@@ -121,7 +121,7 @@ def test_what_a_change_removed_is_gone(open_tree: Callable[..., Tree]) -> None:
     tree.stage(change)
     following = tree.next_change(is_first=False)
     assert read(following, "a") is None
-    tree.unlock()
+    tree.rollback(change)
     tree.await_shown(tree.newest_staged())
     assert get(tree, "a") is None
 

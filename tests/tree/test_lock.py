@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from execstore.errors import StoreBusyError
+from execstore.tree import lock, posix
 from execstore.tree.filesystem import RealFileSystem
 from execstore.tree.lock import Handles, Lock
+from tests.support import interrupted_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ def _lock(fs: RealFileSystem, timeout_seconds: float = 0.05) -> Lock:
 
 def test_one_holder_among_handles(fs: RealFileSystem) -> None:
     mine, others = _lock(fs), _lock(fs)
-    with mine, pytest.raises(StoreBusyError) as caught:
+    with mine.held(), pytest.raises(StoreBusyError) as caught:
         others.acquire()
     assert caught.value.holder_pid == os.getpid()
     assert caught.value.timeout_seconds == 0.05
@@ -41,16 +43,16 @@ def test_one_holder_among_handles(fs: RealFileSystem) -> None:
 
 
 def test_one_holder_among_threads(fs: RealFileSystem) -> None:
-    lock = _lock(fs)
+    contended = _lock(fs)
     failures: list[BaseException] = []
 
     def other() -> None:
         try:
-            lock.acquire()
+            contended.acquire()
         except StoreBusyError as error:
             failures.append(error)
 
-    with lock:
+    with contended.held():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -73,7 +75,7 @@ def test_a_waiter_gets_it_once_it_is_free(fs: RealFileSystem) -> None:
     got = threading.Event()
 
     def wait() -> None:
-        with others:
+        with others.held():
             got.set()
 
     thread = threading.Thread(target=wait)
@@ -82,6 +84,46 @@ def test_a_waiter_gets_it_once_it_is_free(fs: RealFileSystem) -> None:
     mine.release()
     thread.join()
     assert got.is_set()
+
+
+@pytest.mark.parametrize("is_contended", [False, True])
+@pytest.mark.parametrize("method", ["held", "acquire", "acquire_unless", "try_acquire"])
+def test_who_is_interrupted_anywhere_leaves_it_free(fs: RealFileSystem, method: str, is_contended: bool) -> None:
+    mine, others = _lock(fs, 60), _lock(fs)
+    attempt = object()
+
+    def take_and_release() -> None:
+        if method == "held":
+            with mine.held():
+                return
+        try:
+            if method == "acquire":
+                mine.acquire(attempt=attempt)
+            elif method == "acquire_unless":
+                mine.acquire_unless(lambda: False, attempt)
+            else:
+                mine.try_acquire(attempt)
+            mine.release(attempt)
+        except BaseException:
+            mine.release(attempt)
+            raise
+
+    for number in range(100):
+        if is_contended:
+            mine.acquire()
+            freeing = threading.Timer(0.002, mine.release)
+            freeing.start()
+        is_interrupted = interrupted_at(number, (lock, posix), take_and_release)
+        if is_contended:
+            freeing.join()
+        assert others.try_acquire(), "no other process could have it"
+        others.release()
+        assert mine.try_acquire(), "no other thread could have it"
+        mine.release()
+        assert not mine._waiting
+        if not is_interrupted:
+            break
+    assert number > 2
 
 
 def test_the_last_handle_knows_that_it_is(fs: RealFileSystem) -> None:
@@ -151,7 +193,7 @@ TAKING: dict[str, Callable[[Lock], object]] = {
     "acquire": lambda lock: lock.acquire(),
     "try_acquire": lambda lock: lock.try_acquire(),
     "acquire_unless": lambda lock: lock.acquire_unless(lambda: False),
-    "with": lambda lock: lock.__enter__(),
+    "with": lambda lock: lock.held().__enter__(),
 }
 
 
@@ -184,7 +226,7 @@ def test_an_interrupt_while_it_is_released_leaves_it_free(fs: RealFileSystem) ->
     interrupted = Interrupted(fs.root)
     lock = _lock(interrupted)
     interrupted.behind = "unlock"
-    with pytest.raises(KeyboardInterrupt), lock:
+    with pytest.raises(KeyboardInterrupt), lock.held():
         pass
     assert_it_is_free(fs, lock)
 
@@ -202,7 +244,7 @@ def test_an_interrupt_while_waiting_takes_nothing_from_its_holder(fs: RealFileSy
             raise KeyboardInterrupt
         return False
 
-    with holder:
+    with holder.held():
         with pytest.raises(KeyboardInterrupt):
             lock.acquire_unless(interrupt)
         assert lock._waiting == {}
