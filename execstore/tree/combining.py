@@ -18,10 +18,12 @@ never done again; the rest begins anew, each as another request, for which a lat
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from execstore.errors import ExecStoreError
 from execstore.tree.lock import release_once
 
 if TYPE_CHECKING:
@@ -94,9 +96,10 @@ class _Request(Generic[_T]):
         """Wake its thread. Once too often does no harm."""
         release_once(self._told)
 
-    def do(self, committer: Committer, *, is_first: bool) -> bool:
-        """Decide and stage it; gives whether a change could be begun. Holds the change lock."""
+    def do(self, committer: Committer, *, is_first: bool, is_own: bool) -> bool:
+        """Decide and stage it; gives whether a change could be begun. ``is_own``: this thread's. Holds the lock."""
         is_begun = False
+        handled = sys.exception()  # by the thread that leads, maybe further up
         try:
             change = committer.next_change(is_first=is_first)
             is_begun = True
@@ -114,6 +117,8 @@ class _Request(Generic[_T]):
                 self.transaction = self._stage(change, newest, committer) if self.changes_something else newest
         except Exception as error:  # noqa: BLE001
             self.error = error
+        if self.error is not None and not is_own:
+            _set_apart(self.error, handled)
         self.is_done = True
         return is_begun
 
@@ -133,11 +138,16 @@ class _Request(Generic[_T]):
     def answer(self, committer: Committer, transaction: int) -> _T:
         """What the operation gave, once a transaction is durable and shown, which is this one's or a later one."""
         if not self.is_shown:
-            if self.changes_something and self.error is None:
-                committer.conclude(transaction)
-            else:
-                committer.await_shown(transaction)
-            self.is_shown = True
+            try:
+                if self.changes_something and self.error is None:
+                    committer.conclude(transaction)
+                else:
+                    committer.await_shown(transaction)
+                self.is_shown = True
+            except ExecStoreError:
+                if self.transaction:
+                    raise
+                # Nothing of this one's answer hangs on it. Those whose changes can't be shown find out themselves.
         if self.error is not None:
             error, self.error = self.error, None
             try:
@@ -212,7 +222,7 @@ class Combining:
         request: _Request[Any] | None = own
         while request is not None:
             # Until one could begin, nobody knows what stands in the journal by now.
-            is_first = not request.do(committer, is_first=is_first) and is_first
+            is_first = not request.do(committer, is_first=is_first, is_own=request is own) and is_first
             newest = max(newest, request.transaction)
             request = self._take(own)
         committer.unlock(own)
@@ -254,3 +264,12 @@ class Combining:
             request.is_shown = leader.is_shown
             request.tell()
         leader.taken.clear()  # who keeps an error keeps what it came through
+
+
+def _set_apart(error: BaseException, handled: BaseException | None) -> None:
+    """Python notes with an error what its thread was just handling. That is none of another thread's."""
+    while handled is not None and error.__context__ is not None:
+        if error.__context__ is handled:
+            error.__context__ = None
+            return
+        error = error.__context__

@@ -152,6 +152,45 @@ def test_an_answer_that_hangs_on_another_ones_change_comes_after_it(tree: Tree, 
     assert len({id(each.exception()) for each in asked}) == 3
 
 
+def test_an_answer_that_hangs_on_nothing_is_given_though_others_fail(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    def refuse(change: Change) -> None:
+        raise ValueError("of its own")
+
+    change, asked = ask_while_locked(tree, threads, [refuse, put("a")])
+    disk_of(tree).flushing = errno.EIO
+    tree.rollback(change)
+    with pytest.raises(ValueError, match="of its own"):
+        asked[0].result(PATIENCE_SECONDS)
+    with pytest.raises(StoreFailedError):
+        asked[1].result(PATIENCE_SECONDS)
+
+
+def test_an_error_tells_nothing_of_what_the_leader_was_handling(tree: Tree, threads: ThreadPoolExecutor) -> None:
+    def lead() -> Any:
+        try:
+            raise ZeroDivisionError  # noqa: TRY301
+        except ZeroDivisionError:
+            return tree.change(put("a"))
+
+    def fail(change: Change) -> None:
+        try:
+            raise KeyError("its own")  # noqa: TRY301
+        except KeyError:
+            raise ValueError("of its own")  # noqa: B904
+
+    change = tree.begin()
+    leading = threads.submit(lead)
+    wait_until(lambda: tree._combining._leader is not None)
+    failing = threads.submit(tree.change, fail)
+    wait_until(lambda: len(tree._combining._waiting) == 1)
+    tree.rollback(change)
+    assert leading.result(PATIENCE_SECONDS)
+    error = failing.exception(PATIENCE_SECONDS)
+    assert isinstance(error, ValueError)
+    assert isinstance(error.__context__, KeyError)
+    assert error.__context__.__context__ is None
+
+
 def test_a_disk_without_room_refuses_each_of_them(tree: Tree, threads: ThreadPoolExecutor) -> None:
     change, asked = ask_while_locked(tree, threads, [put("a"), put("b")])
     disk_of(tree).journaling = errno.ENOSPC
