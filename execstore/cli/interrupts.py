@@ -17,7 +17,7 @@ __all__ = ["held_back", "terminated_like_interrupted"]
 def held_back() -> Iterator[None]:
     """Do what is inside as a whole; the first Ctrl-C takes effect behind it, a second one at once.
 
-    A lock that it came between would stay taken.
+    Who is interrupted in a write doesn't know whether it was done, and an engine that is no folder may keep its turn.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:

@@ -29,8 +29,8 @@ from execstore.tree.lock import release_once
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from execstore.errors import StoreBusyError
     from execstore.tree.change import Change
+    from execstore.tree.lock import Lock
 
 __all__ = ["Combining", "Committer"]
 
@@ -39,15 +39,6 @@ _T = TypeVar("_T")
 
 class Committer(Protocol):
     """What combining asks of its handle. Whatever else these raise is the system's errors in their final form."""
-
-    def lock(self, timeout_seconds: float, attempt: object) -> None:
-        """Take the change lock. Raises ``StoreBusyError``."""
-
-    def unlock(self, attempt: object) -> None:
-        """Let go of it, if it was taken by this attempt."""
-
-    def busy(self) -> StoreBusyError:
-        """The error of who waited in vain."""
 
     def next_change(self, *, is_first: bool) -> Change:
         """A new change, which sees all that is staged; ``is_first``: since the lock was taken. Holds the lock."""
@@ -160,8 +151,9 @@ class _Request(Generic[_T]):
 class Combining:
     """The requests of one handle's threads."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, change_lock: Lock) -> None:
+        self._change_lock = change_lock
+        self._lock = threading.Lock()  # of what follows
         self._leader: _Request[Any] | None = None
         self._waiting: list[_Request[Any]] = []
 
@@ -178,11 +170,11 @@ class Combining:
         while True:
             request: _Request[_T] = _Request(operation, wait_until)
             try:
-                if self._is_to_lead(request) or self._wait(request, committer):
+                if self._is_to_lead(request) or self._wait(request):
                     return self._lead(request, committer)
             except BaseException:
                 self._leave(request)
-                committer.unlock(request)
+                self._change_lock.release(request)
                 raise
             if request.is_done:
                 return request.answer(committer, request.transaction)
@@ -196,7 +188,7 @@ class Combining:
             self._waiting.append(request)
             return False
 
-    def _wait(self, request: _Request[Any], committer: Committer) -> bool:
+    def _wait(self, request: _Request[Any]) -> bool:
         """Wait to be told; whether to lead."""
         if not request.wait(max(request.wait_until - time.monotonic(), 0)):
             with self._lock:
@@ -204,7 +196,7 @@ class Combining:
                 if is_too_late:
                     self._waiting.remove(request)
             if is_too_late:
-                raise committer.busy()
+                raise self._change_lock.busy()
             request.wait()  # who took it is at it
         return self._leader is request
 
@@ -218,14 +210,14 @@ class Combining:
         """Do what is asked for, until nobody waits; gives the newest transaction that an answer hangs on."""
         newest = 0
         is_first = True
-        committer.lock(max(own.wait_until - time.monotonic(), 0), own)
+        self._change_lock.acquire(max(own.wait_until - time.monotonic(), 0), own)
         request: _Request[Any] | None = own
         while request is not None:
             # Until one could begin, nobody knows what stands in the journal by now.
             is_first = not request.do(committer, is_first=is_first, is_own=request is own) and is_first
             newest = max(newest, request.transaction)
             request = self._take(own)
-        committer.unlock(own)
+        self._change_lock.release(own)
         return newest
 
     def _take(self, own: _Request[Any]) -> _Request[Any] | None:

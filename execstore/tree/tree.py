@@ -137,7 +137,6 @@ class Tree:
         self._failure: str | None = None
         self._closed = False
         self._grouping = Grouping()
-        self._combining = Combining()
         self._kept = Kept(kept_bytes)
         self._begun_at: Head  # what the change that holds the lock began with
         self._durable = 0  # the newest transaction that this handle knows to be as durable as it promises
@@ -181,6 +180,7 @@ class Tree:
             self._flush_lock = Lock(
                 self._fs, FLUSH_LOCK_PATH, self.path, self._timeout_seconds, write=write, inner=self._change_lock
             )
+            self._combining = Combining(self._change_lock)
             self._handles = Handles(self._fs, write=write)
             self._journal = JournalFiles(self._fs, self._seed, write=write)
             self._head = HeadFile(self._fs, write=write)
@@ -407,7 +407,10 @@ class Tree:
         return change
 
     def _end(self, change: Change) -> None:
-        """Let go of the lock, if that wasn't done."""
+        """Let go of the lock, if that wasn't done: called behind the work and, whatever is raised, once more.
+
+        ``finally`` would call it but once, and an interrupt may come before that does anything; see ``lock``.
+        """
         if change.attempt is not None:
             self._change_lock.release(change.attempt)
 
@@ -549,18 +552,6 @@ class Tree:
         """See ``combining.Committer``."""
         self._staged.refresh(self._begun_at)
         return self._staged.newest
-
-    def lock(self, timeout_seconds: float, attempt: object) -> None:
-        """See ``combining.Committer``."""
-        self._change_lock.acquire(timeout_seconds, attempt)
-
-    def unlock(self, attempt: object) -> None:
-        """See ``combining.Committer``."""
-        self._change_lock.release(attempt)
-
-    def busy(self) -> StoreBusyError:
-        """See ``combining.Committer``."""
-        return self._change_lock.busy()
 
     def _write_record(self, change: Change, head: Head, place: Place) -> Record:
         steps = change.finish()

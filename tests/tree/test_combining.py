@@ -381,7 +381,7 @@ def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    tree.lock(PATIENCE_SECONDS, tree)
+    tree._change_lock.acquire()
     stage("a")
     tree.next_change(is_first=False)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -390,7 +390,7 @@ def test_a_change_that_was_cut_off_behind_its_record_is_seen_by_the_next(
     with pytest.raises(KeyError):
         stage("b")
     stage("c")
-    tree.unlock(tree)
+    tree._change_lock.release()
     tree.await_shown(tree.newest_staged())
     assert keys(tree) == ["a", "b", "c"]
 

@@ -15,7 +15,6 @@ from execstore.tree.lock import Handles, Lock
 from tests.support import interrupted_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -156,79 +155,6 @@ def test_a_readers_handle_can_ask(fs: RealFileSystem) -> None:
     assert reader.are_none()
     writer.join()
     assert not reader.are_none()
-
-
-# --- Ctrl-C ---
-
-
-class Interrupted(RealFileSystem):
-    """Raises just behind a call that was done, where Python tells of most interrupts."""
-
-    behind = ""
-
-    def try_lock(self, descriptor: int) -> bool:
-        taken = super().try_lock(descriptor)
-        self._tell("try_lock")
-        return taken
-
-    def unlock(self, descriptor: int) -> None:
-        super().unlock(descriptor)
-        self._tell("unlock")
-
-    def _tell(self, name: str) -> None:
-        if self.behind == name:
-            self.behind = ""
-            raise KeyboardInterrupt
-
-
-class InterruptedDict(dict[str, object]):
-    """The same behind the step that takes the lock among threads."""
-
-    def setdefault(self, key: str, value: object = None) -> object:
-        super().setdefault(key, value)
-        raise KeyboardInterrupt
-
-
-TAKING: dict[str, Callable[[Lock], object]] = {
-    "acquire": lambda lock: lock.acquire(),
-    "try_acquire": lambda lock: lock.try_acquire(),
-    "acquire_unless": lambda lock: lock.acquire_unless(lambda: False),
-    "with": lambda lock: lock.held().__enter__(),
-}
-
-
-def assert_it_is_free(fs: RealFileSystem, lock: Lock) -> None:
-    other = _lock(fs)
-    assert other.try_acquire(), "for another process"
-    other.release()
-    assert lock.try_acquire(), "for another thread"
-    lock.release()
-
-
-@pytest.mark.parametrize("take", TAKING.values(), ids=TAKING)
-@pytest.mark.parametrize("where", ["try_lock", "threads"])
-def test_an_interrupt_just_when_it_was_had_leaves_it_free(
-    fs: RealFileSystem, where: str, take: Callable[[Lock], object]
-) -> None:
-    interrupted = Interrupted(fs.root)
-    lock = _lock(interrupted)
-    if where == "threads":
-        lock._attempt = InterruptedDict()
-    else:
-        interrupted.behind = where
-    with pytest.raises(KeyboardInterrupt):
-        take(lock)
-    lock._attempt = dict(lock._attempt)
-    assert_it_is_free(fs, lock)
-
-
-def test_an_interrupt_while_it_is_released_leaves_it_free(fs: RealFileSystem) -> None:
-    interrupted = Interrupted(fs.root)
-    lock = _lock(interrupted)
-    interrupted.behind = "unlock"
-    with pytest.raises(KeyboardInterrupt), lock.held():
-        pass
-    assert_it_is_free(fs, lock)
 
 
 @pytest.mark.parametrize("is_others", [False, True])
