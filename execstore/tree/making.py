@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from execstore.tree.filesystem import FileSystem
     from execstore.tree.layout import Layout
 
-__all__ = ["FIRST_TRANSACTION", "check_place", "make_place", "make_store", "read_format"]
+__all__ = ["FIRST_TRANSACTION", "check_place", "find_store", "make_place", "make_store", "read_format"]
 
 FIRST_TRANSACTION = 1
 _FORMAT_MAXIMUM = 65536
@@ -111,6 +111,23 @@ def check_place(fs: FileSystem, root: str, layout: Layout, *, may_create: bool) 
         raise StoreCorruptedError(root, "FORMAT is missing though there is data")
     if not may_create:
         raise StoreNotFoundError(root)
+
+
+def find_store(fs: FileSystem, root: str, layout: Layout, *, may_create: bool) -> Format | None:
+    """The FORMAT of the store in a folder; ``None`` if there is none yet, and one may be made.
+
+    Raises what `read_format` and `check_place` raise.
+    """
+    form = read_format(fs, root)
+    if form is None:
+        try:
+            check_place(fs, root, layout, may_create=may_create)
+        except (NotAStoreError, StoreCorruptedError, StoreNotFoundError):
+            # Somebody may have made it between the two looks. FORMAT is there before any data, so now it is seen.
+            form = read_format(fs, root)
+            if form is None:
+                raise
+    return form
 
 
 def make_store(

@@ -39,7 +39,7 @@ from execstore.tree.head import Head, HeadFile
 from execstore.tree.journal import JournalFiles, Record, encode_record, seed
 from execstore.tree.kept import KEPT_BYTES, Kept
 from execstore.tree.lock import Handles, Lock
-from execstore.tree.making import FIRST_TRANSACTION, check_place, make_place, make_store, read_format
+from execstore.tree.making import FIRST_TRANSACTION, find_store, make_place, make_store
 from execstore.tree.names import (
     CHANGE_LOCK_PATH,
     FLUSH_LOCK_PATH,
@@ -153,9 +153,8 @@ class Tree:
         try:
             self._fs = file_system(path)
             check_file_system(self._fs, path)
-            form = read_format(self._fs, path)
+            form = find_store(self._fs, path, layout, may_create=may_create)
             if form is None:
-                check_place(self._fs, path, layout, may_create=may_create)
                 form = make_store(self._fs, path, layout, journal_bytes, segment_bytes, lock_timeout_seconds)
             self._fs = with_names(self._fs, path, layout, form.names)
             self._open_files(form, run_later)

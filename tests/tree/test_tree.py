@@ -532,3 +532,23 @@ def test_a_folder_that_somebody_makes_at_that_moment_is_one(tmp_path: Path, monk
     with pytest.raises(StoreNotFoundError):
         Tree(path, LAYOUT, read_only=True)
     Tree(path, LAYOUT, journal_bytes=8192).close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_that_somebody_makes_at_that_moment_is_one(
+    path: str, open_tree: Callable[..., Tree], read_only: bool
+) -> None:
+    """Between the look for FORMAT and that at what else is there."""
+    os.mkdir(path)
+    looks = 0
+
+    class Meanwhile(RealFileSystem):
+        def read(self, path: str, maximum: int, offset: int = 0) -> bytes | None:
+            nonlocal looks
+            data = super().read(path, maximum, offset)
+            looks += 1
+            if looks == 1:
+                write(open_tree(), "a")
+            return data
+
+    assert keys(open_tree(file_system=Meanwhile, read_only=read_only)) == ["a"]
